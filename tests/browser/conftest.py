@@ -144,8 +144,19 @@ class ServerProcess:
         return self.api(user_ids[0], "POST", "/v1/conversations", **body)["conversationId"]
 
     def say(self, user_id: str, conversation_id: str, text: str, key: str) -> dict:
+        """A text by HTTP."""
+        return self.send(user_id, conversation_id, {"type": "TEXT", "text": text}, key)
+
+    def send(self, user_id: str, conversation_id: str, payload: dict, key: str) -> dict:
         """A message by HTTP."""
-        body = {"conversationId": conversation_id, "clientMsgId": key, "type": "TEXT", "content": text}
+        fields = {name: value for name, value in payload.items() if name != "type"}
+        content = fields["text"] if payload["type"] == "TEXT" else fields
+        body = {
+            "conversationId": conversation_id,
+            "clientMsgId": key,
+            "type": payload["type"],
+            "content": content,
+        }
         return self.api(user_id, "POST", "/v1/messages/send", **body)
 
 

@@ -27,7 +27,7 @@ def test_messages_and_menus_by_keyboard(server: ServerProcess, new_tab: NewTab) 
         return tab.page.evaluate(FOCUSED)
 
     tab.page.get_by_role("textbox", name="Message").focus()
-    assert press("Shift+Tab") == "three"  # one stop for all messages, at the newest
+    assert press("Shift+Tab", "Shift+Tab") == "three"  # one stop for all messages, at the newest
     assert press("ArrowUp") == "two"
     assert press("Home") == "one"
     assert press("ArrowUp", "ArrowDown") == "two"

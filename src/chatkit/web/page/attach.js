@@ -14,7 +14,7 @@ export class Attachments {
   #answered;
   #sent;
   #openId = null;
-  #offered = null; // {file, url: of the preview or null}: what the dialog is about
+  #offered = null; // {file, conversationId, url: of the preview or null}: what the dialog is about
   #uploads = new Map(); // by number
   #count = 0;
 
@@ -26,8 +26,8 @@ export class Attachments {
     byId("attach").addEventListener("click", () => byId("file").click());
     byId("file").addEventListener("change", ({ target }) => this.#chosen(target));
     byId("text").addEventListener("paste", (event) => this.#given(event, event.clipboardData));
-    byId("conversation").addEventListener("dragover", (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
-    byId("conversation").addEventListener("drop", (event) => this.#given(event, event.dataTransfer));
+    byId("app").addEventListener("dragover", (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
+    byId("app").addEventListener("drop", (event) => this.#given(event, event.dataTransfer));
     byId("attachment-cancel").addEventListener("click", () => byId("attachment").close());
     byId("attachment").addEventListener("close", () => this.#forget());
     byId("attachment-form").addEventListener("submit", (event) => {
@@ -58,20 +58,21 @@ export class Attachments {
 
   #given(event, data) {
     const [file] = data.files;
-    if (!file) return; // text is the field's own business
-    event.preventDefault();
-    if (!byId("attach").disabled) this.#offer(file);
+    if (!file || data.types.includes("text/plain")) return; // text is the field's own business, also with a picture of it
+    event.preventDefault(); // or the browser leaves the page for the file
+    if (this.#openId !== null && !byId("attach").disabled) this.#offer(file);
   }
 
   #offer(file) {
     if (this.#uploads.size >= UPLOADS_MAX) return toast(`${UPLOADS_MAX} files are under way. Wait for one of them, or stop one.`);
     const url = PREVIEWED.test(file.type) ? URL.createObjectURL(file) : null;
-    this.#offered = { file, url };
+    this.#offered = { file, conversationId: this.#openId, url };
     byId("attachment-form").reset();
     byId("attachment-picture").hidden = byId("attachment-words").hidden = url === null;
     setAttribute(byId("attachment-picture"), "src", url);
     setText(byId("attachment-name"), `${file.name} · ${sizeOf(file.size)}`);
     byId("attachment").showModal();
+    byId(url === null ? "attachment-send" : "alt").focus();
   }
 
   #forget() {
@@ -81,12 +82,12 @@ export class Attachments {
   }
 
   #accepted(alt) {
-    const { file, url } = this.#offered;
+    const { file, conversationId, url } = this.#offered;
     const { naturalWidth: width, naturalHeight: height } = byId("attachment-picture");
     const more = url === null ? {} : { ...(alt && { alt }), ...(width > 0 && { width, height }) };
     byId("attachment").close();
     this.#count += 1;
-    const upload = { number: this.#count, conversationId: this.#openId, file, more, replyTo: this.#answered(), done: 0, problem: null };
+    const upload = { number: this.#count, conversationId, file, more, replyTo: this.#answered(), done: 0, problem: null };
     this.#uploads.set(upload.number, upload);
     this.#run(upload);
     byId("text").focus();

@@ -34,7 +34,7 @@ export class Composer {
   draw(conversation) {
     const isBlocked = conversation.left || ["replaced", "loggedOut", "refused"].includes(this.#client.status.state);
     const field = byId("text");
-    field.disabled = isBlocked;
+    field.disabled = byId("attach").disabled = isBlocked;
     setAttribute(field, "placeholder", conversation.left ? "You are no longer in this conversation" : "Write a message");
     byId("send").disabled = isBlocked || field.value.trim() === "";
   }
@@ -48,6 +48,14 @@ export class Composer {
     if (kind === "edit") byId("text").value = text;
     this.#edited();
     byId("text").focus();
+  }
+
+  /** The message that is being answered, if one is; it no longer is then. */
+  answered() {
+    if (this.#context?.kind !== "reply") return undefined;
+    const { entry } = this.#context;
+    this.#endContext();
+    return entry;
   }
 
   #endContext() {

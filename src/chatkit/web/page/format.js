@@ -62,13 +62,15 @@ export function memberLine(entry, me, isSingle) {
   }
 }
 
-const size = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1048576 ? `${Math.round(bytes / 1024)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`);
+/** A number of bytes, for people. */
+export const sizeOf = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1048576 ? `${Math.round(bytes / 1024)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`);
 const MEDIA = { IMAGE: "Picture", VOICE: "Voice message", FILE: "File" };
 
 /** What a person's message says, as plain text. */
 export function textOf(payload) {
   if (payload.type === "TEXT") return payload.text;
   if (payload.type === "RECALLED") return "Message recalled";
-  if (payload.type in MEDIA) return [MEDIA[payload.type], payload.name, size(payload.bytes)].filter(Boolean).join(" · ");
+  if (payload.type === "IMAGE" && typeof payload.alt === "string" && payload.alt) return `${MEDIA.IMAGE}: ${payload.alt}`;
+  if (payload.type in MEDIA) return [MEDIA[payload.type], payload.name, sizeOf(payload.bytes)].filter(Boolean).join(" · ");
   return typeof payload.fallbackText === "string" && payload.fallbackText ? payload.fallbackText : "A message this page cannot show";
 }

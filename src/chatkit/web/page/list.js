@@ -45,9 +45,11 @@ export class ConversationList {
     setAttribute(row.firstElementChild, "aria-current", isOpen ? "true" : null);
     drawAvatar(avatar, title, conversation.type === "GROUP");
     setText(name, title);
-    setText(stamp, stampOf(conversation.activityTs, this.#client.serverNow));
+    const isMuted = conversation.mutedUntil > this.#client.serverNow;
+    setText(stamp, [isMuted ? "muted" : "", stampOf(conversation.activityTs, this.#client.serverNow)].filter(Boolean).join(" · "));
     setLine(preview, ...this.#preview(conversation));
     badge.hidden = count === 0;
+    row.firstElementChild.classList.toggle("muted", isMuted);
     setText(badge, count > 0 ? `${count}${more ? "+" : ""}` : "");
     setAttribute(badge, "aria-label", `${count} unread`);
   }

@@ -16,7 +16,8 @@ export function mediaOf(entry, content) {
   if (!["IMAGE", "VOICE", "FILE"].includes(type) || typeof blobId !== "string") return null;
   const kind = type === "IMAGE" && SHOWN.has(mime) ? "picture" : "file";
   const words = typeof alt === "string" ? alt : "";
-  return { kind, blobId, name: name ?? "", alt: words, label: words || name || "Picture", size: sizeOf(bytes), ratio: ratioOf(width, height), entry };
+  const key = [kind, blobId, words, name, bytes, width, height].join(" ");
+  return { key, kind, blobId, name: name ?? "", alt: words, label: words || name || "Picture", size: sizeOf(bytes), ratio: ratioOf(width, height), entry };
 }
 
 function ratioOf(width, height) {
@@ -39,7 +40,7 @@ export class MediaView {
 
   /** Make `element` show this file, or nothing. */
   update(element, media) {
-    const key = media === null ? "" : `${media.kind} ${media.blobId} ${media.label} ${media.name}`;
+    const key = media?.key ?? null;
     if (element.key === key) return;
     element.key = key;
     element.replaceChildren(...(media === null ? [] : [media.kind === "picture" ? this.#picture(media) : fileOf(media)]));
@@ -49,7 +50,7 @@ export class MediaView {
   async view(media) {
     const picture = byId("viewer-picture");
     byId("viewer").media = media;
-    setText(byId("viewer-name"), media.alt || media.name);
+    setText(byId("viewer-name"), media.label);
     setAttribute(picture, "alt", media.label);
     byId("viewer").showModal();
     await this.#doing(async () => setAttribute(picture, "src", (await this.#link(media)).url));
@@ -86,8 +87,16 @@ export class MediaView {
     try {
       setAttribute(button.firstElementChild, "src", (await this.#link(button.media)).url);
     } catch (error) {
-      notShown(button, error.code === "NOT_FOUND" ? "This picture is no longer there" : "Not loaded. Press to try again");
+      if (error.code === "NOT_FOUND") notShown(button, "This picture is no longer there", null);
+      else notShown(button, "Not loaded. Press to try again", "retry");
     }
+  }
+
+  /** Try once more what could not be loaded. */
+  retry(button) {
+    const fresh = this.#picture(button.media);
+    button.replaceWith(fresh);
+    fresh.focus();
   }
 
   /** A link may have ended while nobody looked: a second one tells. */
@@ -97,7 +106,7 @@ export class MediaView {
     this.#links.delete(button.media.blobId);
     image.removeAttribute("src");
     if (isFirst) this.#load(button);
-    else notShown(button, "The browser cannot show this picture");
+    else notShown(button, "The browser cannot show this picture. Press to download", "save");
   }
 
   async #doing(action) {
@@ -127,9 +136,10 @@ function fileOf(media) {
   return button;
 }
 
-function notShown(button, words) {
+function notShown(button, words, action) {
   button.classList.add("broken");
-  button.firstElementChild.hidden = true;
-  button.append(el("span", {}, words));
-  button.dataset.action = "save";
+  button.replaceChildren(words);
+  setAttribute(button, "aria-label", `Picture: ${button.media.label}. ${words}`);
+  setAttribute(button, "data-action", action);
+  button.disabled = action === null;
 }

@@ -2,6 +2,7 @@
 
 import { byId, el, icon, reconcile, setAttribute, setLine, setText } from "./dom.js";
 import { dayKey, dayName, hueOf, initials, memberLine, textOf, timeOf } from "./format.js";
+import { mediaOf } from "./media.js";
 import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
 
 const RECALL_WINDOW_MS = 120_000;
@@ -45,6 +46,7 @@ function sentItem(entry, conversation, client) {
   const isOwn = entry.senderId === client.me;
   const content = contentOf(entry);
   const isRecalled = content.type === "RECALLED";
+  const media = mediaOf(entry, content);
   return {
     ...base,
     kind: "message",
@@ -54,7 +56,8 @@ function sentItem(entry, conversation, client) {
     showsSender: !isOwn && conversation.type === "GROUP",
     isRecalled,
     isPlain: content.type === "TEXT",
-    text: textOf(content),
+    text: media === null ? textOf(content) : "",
+    media,
     quote: quoteOf(entry.payload.replyTo, conversation),
     isEdited: !isRecalled && Boolean(entry.marks?.edit),
     reactions: isRecalled ? [] : (entry.marks?.reactions ?? []).map((one) => ({ ...one, isMine: one.userIds.includes(client.me) })),
@@ -72,7 +75,7 @@ function quoteOf(replyTo, conversation) {
 }
 
 function waitingItem(item) {
-  const shared = { kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true, quote: null, reactions: [] };
+  const shared = { kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true, media: null, quote: null, reactions: [] };
   return { ...shared, key: `c:${item.clientMsgId}`, ts: item.atMs, text: textOf(item.payload), state: item.state, item };
 }
 
@@ -94,8 +97,8 @@ function isSameRun(previous, item) {
 }
 
 /** Bring the log's elements in line with the items. */
-export function showItems(items) {
-  reconcile(byId("log"), items, make, update);
+export function showItems(items, mediaView) {
+  reconcile(byId("log"), items, make, (element, item) => update(element, item, mediaView));
 }
 
 function make(item) {
@@ -105,6 +108,7 @@ function make(item) {
     { class: "bubble" },
     el("span", { class: "sender", dir: "auto" }),
     el("button", { type: "button", class: "quote", "data-action": "jump", title: "Show it" }),
+    el("div", { class: "media" }),
     el("div", { class: "content", dir: "auto" }, el("p", { class: "body" }), metaOf()),
     el("div", { class: "reactions" }),
   );
@@ -116,23 +120,23 @@ function metaOf() {
   return el("span", { class: "meta" }, el("span", { class: "edited" }, "edited"), el("time", { dir: "auto" }), el("span", { class: "ticks" }));
 }
 
-function update(element, item) {
+function update(element, item, mediaView) {
   element.item = item;
-  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.isEditable, item.isEdited, item.quote, item.reactions, item.ts, item.seq]);
+  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.isEditable, item.isEdited, item.quote, item.reactions, item.ts, item.seq, item.media?.key]);
   if (element.signature === signature) return;
   element.signature = signature;
   if (item.kind !== "message") setText(element, item.text);
-  else updateMessage(element, item);
+  else updateMessage(element, item, mediaView);
 }
 
-function updateMessage(element, item) {
+function updateMessage(element, item, mediaView) {
   const [avatar, bubble, tools] = element.children;
-  const [sender, quote, content, reactions] = bubble.children;
+  const [sender, quote, media, content, reactions] = bubble.children;
   const [body, meta] = content.children;
   element.classList.toggle("own", item.isOwn);
   element.classList.toggle("run-start", item.startsRun);
   element.classList.toggle("recalled", item.isRecalled);
-  element.classList.toggle("chip", !item.isPlain && !item.isRecalled);
+  element.classList.toggle("chip", !item.isPlain && !item.isRecalled && item.media === null);
   setAttribute(element, "data-state", item.state);
   setAttribute(element, "data-seq", item.seq);
   setAttribute(element, "data-hue", item.isOwn ? null : hueOf(item.sender));
@@ -141,17 +145,22 @@ function updateMessage(element, item) {
   setText(avatar, item.showsSender && item.startsRun ? initials(item.sender) : "");
   setText(sender, item.sender);
   setText(body, item.text);
+  mediaView.update(media, item.media);
   quote.hidden = item.quote === null;
   setLine(quote, item.quote?.by ?? "", item.quote?.text ?? "");
-  reactions.replaceChildren(...item.reactions.map(reactionChip));
+  reconcile(reactions, item.reactions.map((one) => ({ key: one.reaction, ...one })), makeReaction, drawReaction);
   updateMeta(meta, item);
   updateTools(tools, item);
 }
 
-function reactionChip({ reaction, count, userIds, isMine }) {
-  const who = `${userIds.join(", ")}${count > userIds.length ? ` and ${count - userIds.length} more` : ""}`;
-  const attributes = { type: "button", class: "reaction", "data-action": "react", "data-reaction": reaction, "aria-pressed": isMine, title: who };
-  return el("button", attributes, `${reaction} ${count}`);
+function makeReaction({ reaction }) {
+  return el("button", { type: "button", class: "reaction", "data-action": "react", "data-reaction": reaction });
+}
+
+function drawReaction(chip, { reaction, count, userIds, isMine }) {
+  setText(chip, `${reaction} ${count}`);
+  setAttribute(chip, "aria-pressed", isMine);
+  setAttribute(chip, "title", `${userIds.join(", ")}${count > userIds.length ? ` and ${count - userIds.length} more` : ""}`);
 }
 
 function updateMeta(meta, item) {
@@ -170,9 +179,11 @@ function updateMeta(meta, item) {
 }
 
 function updateTools(tools, item) {
-  tools.replaceChildren(
-    ...actionsOf(item).map(([action, label, more]) => el("button", { type: "button", class: "tool", "data-action": action, ...more }, label)),
-  );
+  reconcile(tools, actionsOf(item).map(([key, label, more]) => ({ key, label, more })), makeTool, () => {});
+}
+
+function makeTool({ key, label, more }) {
+  return el("button", { type: "button", class: "tool", "data-action": key, ...more }, label);
 }
 
 /** The few that are at hand; the menu has them all. */

@@ -24,24 +24,27 @@ function pathOf({ method, url, mode }) {
 
 /** What is kept, where all of it is; else the server's, and the next try to keep all. */
 async function answer(event, path) {
-  if (await caches.has(KEPT + VERSION)) {
-    const kept = await (await caches.open(KEPT + VERSION)).match(new URL(path, registration.scope));
-    if (kept) return kept;
-  }
+  const cache = await keptWhole();
+  const kept = await cache?.match(new URL(path, registration.scope));
+  if (kept) return kept;
   if (event.request.mode === "navigate") event.waitUntil(keepAll().catch(() => {})); // a look offline is no news
   return fetch(event.request);
 }
 
-/** Keep every file, or none: a file with other content than the list says, as half of an update, fails it. */
+/** What is kept of this version; undefined unless all of it is. */
+async function keptWhole() {
+  if (!(await caches.has(KEPT + VERSION))) return undefined;
+  const cache = await caches.open(KEPT + VERSION);
+  return (await cache.match(registration.scope)) && cache; // the page itself is put last
+}
+
+/** Keep every file: one with other content than the list says, as in the middle of an update, fails it, and so does a full disk. */
 async function keepAll() {
   const answers = await Promise.all(Object.entries(FILES).map(([path, integrity]) => whole(new URL(path, registration.scope), integrity)));
   const cache = await caches.open(KEPT + VERSION);
-  try {
-    await Promise.all(answers.map(([url, response]) => cache.put(url, response)));
-  } catch (error) {
-    await caches.delete(KEPT + VERSION); // the browser has no room
-    throw error;
-  }
+  const [page, ...others] = answers; // the list begins with the page itself
+  await Promise.all(others.map(([url, response]) => cache.put(url, response)));
+  await cache.put(...page);
 }
 
 async function whole(url, integrity) {
@@ -51,6 +54,7 @@ async function whole(url, integrity) {
 }
 
 async function forgetOthers() {
+  if (!(await keptWhole())) return;
   const names = await caches.keys();
   await Promise.all(names.filter((name) => name.startsWith(KEPT) && name !== KEPT + VERSION).map((name) => caches.delete(name)));
 }

@@ -3,11 +3,13 @@
 import { notSaid } from "./composer.js";
 import { byId, drawAvatar, setAttribute, setText } from "./dom.js";
 import { listOf } from "./format.js";
+import { MediaView } from "./media.js";
 import { itemsOf, showItems } from "./messages.js";
 import { toast } from "./notices.js";
 
 const AT_END_PX = 48;
 const OLDER_COUNT = 200;
+const SEEK_PAGES_MAX = 10;
 const REACTIONS = { "👍": "Like", "❤️": "Love", "😂": "Laugh", "😮": "Wow", "😢": "Sad", "🙏": "Thanks" };
 
 export class Pane {
@@ -15,6 +17,7 @@ export class Pane {
   #menu;
   #write;
   #changed;
+  #media;
   #conversation = undefined;
   #shownId = null;
   #current = null; // the message that the keyboard is at
@@ -25,9 +28,11 @@ export class Pane {
     this.#menu = menu;
     this.#write = write;
     this.#changed = changed;
+    this.#media = new MediaView(client);
     /** Whether the end of the log is in view. */
     this.atEnd = true;
     byId("back").addEventListener("click", back);
+    byId("about").addEventListener("click", ({ currentTarget }) => this.#openAbout(currentTarget));
     byId("older").addEventListener("click", () => this.#loadOlder(this.#conversation).catch((error) => toast(error.message)));
     byId("to-end").addEventListener("click", () => this.toEnd());
     byId("scroller").addEventListener("scroll", () => this.#scrolled());
@@ -76,7 +81,7 @@ export class Pane {
     setAttribute(byId("log"), "aria-busy", conversation.loaded && !isNew ? null : "true");
     setAttribute(byId("log"), "data-first", first);
     byId("older").hidden = !conversation.loaded || !conversation.hasOlder;
-    showItems(itemsOf(conversation, this.#client));
+    showItems(itemsOf(conversation, this.#client), this.#media);
     if (this.atEnd) scroller.scrollTop = scroller.scrollHeight;
     else if (first < former) scroller.scrollTop = scroller.scrollHeight - fromEnd;
     byId("to-end").hidden = this.atEnd;
@@ -87,6 +92,23 @@ export class Pane {
     const scroller = byId("scroller");
     this.atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END_PX;
     this.#changed();
+  }
+
+  /** Show a message of the open conversation, and load what is between; within bounds. */
+  async seek(seq) {
+    const { id } = this.#conversation;
+    const find = () => (this.#conversation?.id === id ? document.querySelector(`#log .message[data-seq="${seq}"]`) : null);
+    for (let page = 0; page < SEEK_PAGES_MAX && find() === null && this.#conversation?.id === id; page += 1) {
+      const older = await this.#client.history(id, { beforeSeq: this.#conversation.messages[0]?.seq, limit: OLDER_COUNT });
+      if (older.length === 0) break;
+    }
+    const row = find();
+    if (row === null) return toast("That message is not here, or too far back to be shown.");
+    this.atEnd = false;
+    row.scrollIntoView({ block: "center" });
+    row.focus({ preventScroll: true });
+    row.classList.add("found");
+    row.addEventListener("animationend", () => row.classList.remove("found"), { once: true });
   }
 
   async #loadOlder({ id, messages }) {
@@ -129,9 +151,12 @@ export class Pane {
     const { entry, item, quote } = row.item;
     const { action, reaction } = button.dataset;
     if (action === "drop") this.#client.cancel(this.#conversation.id, item.clientMsgId);
-    else if (action === "jump") document.querySelector(`#log [data-seq="${quote.seq}"]`)?.scrollIntoView({ block: "center" });
+    else if (action === "jump") this.seek(quote.seq).catch((error) => toast(error.message));
     else if (action === "react") this.#react(row.item, reaction);
     else if (action === "reply") this.#write("reply", entry);
+    else if (action === "view") this.#media.view(button.media);
+    else if (action === "retry") this.#media.retry(button);
+    else if (action === "save") this.#media.save(button.media);
     else this.#openMenu(row, button);
   }
 
@@ -143,6 +168,22 @@ export class Pane {
       { name: "React", isRow: true, items: reactions },
       { name: "Message", items: this.#actions(item) },
     ]);
+  }
+
+  #openAbout(opener) {
+    const { id, type, mutedUntil, left } = this.#conversation;
+    if (left) return;
+    const isMuted = mutedUntil > this.#client.serverNow;
+    const leave = { label: "Leave", confirm: "Leave for good?", run: () => this.#told(this.#client.request("DELETE", `/v1/conversations/${encodeURIComponent(id)}/members/${encodeURIComponent(this.#client.me)}`)) };
+    this.#menu.open(opener, "About this conversation", [
+      { name: "Notifications", items: [{ label: "Mute", kind: "checkbox", checked: isMuted, run: () => this.#told(isMuted ? this.#client.unmute(id) : this.#client.mute(id)) }] },
+      { name: "Membership", items: type === "GROUP" ? [leave] : [] },
+    ]);
+  }
+
+  async #told(request) {
+    await request.catch((error) => toast(error.message));
+    this.#changed();
   }
 
   #actions({ entry, text, isPlain, isEditable, isRecallable }) {

@@ -16,6 +16,7 @@ export class Search {
   #asked = null; // the last search: {query, options}, compared by identity
   #hits = [];
   #nextCursor = null;
+  #isBusy = false;
 
   /** @param {{client, choose: (conversationId: string, seq: number) => void}} parts */
   constructor({ client, choose }) {
@@ -60,7 +61,7 @@ export class Search {
     this.#nextCursor = null;
     this.#asked = isOver ? null : { query: queryOf(words), conversationId: this.#place() };
     this.#draw(isOver ? "" : "Searching…");
-    if (!isOver) this.#fetch(this.#asked).catch((error) => this.#draw(PROBLEMS[error.code] ?? error.message));
+    if (!isOver) this.#fetch(this.#asked);
   }
 
   #place() {
@@ -68,21 +69,31 @@ export class Search {
   }
 
   #more() {
-    this.#fetch(this.#asked).catch((error) => this.#draw(PROBLEMS[error.code] ?? error.message));
+    if (!this.#isBusy) this.#fetch(this.#asked);
   }
 
-  /** The next page with a hit in it, or the end. An answer that another search has overtaken is dropped. */
+
+  /** Show what comes next, or why nothing does. What another search has overtaken is dropped. */
   async #fetch(asked) {
+    this.#isBusy = true;
+    const words = await this.#next(asked).catch((error) => PROBLEMS[error.code] ?? error.message);
+    if (this.#asked !== asked) return;
+    this.#isBusy = false;
+    this.#draw(words);
+  }
+
+  /** The next page with a hit in it, or the end. */
+  async #next(asked) {
     const { query, conversationId } = asked;
     let found = [];
     do {
       const page = await this.#client.search(query, { conversationId, cursor: this.#nextCursor });
-      if (this.#asked !== asked) return;
+      if (this.#asked !== asked) return "";
       found = page.hits;
       this.#nextCursor = page.nextCursor;
       this.#hits.push(...found);
     } while (found.length === 0 && this.#nextCursor !== null);
-    this.#draw(this.#hits.length === 0 ? "Nothing was found." : `${this.#hits.length}${this.#nextCursor === null ? "" : " or more"} found, the newest first`);
+    return this.#hits.length === 0 ? "Nothing was found." : `${this.#hits.length}${this.#nextCursor === null ? "" : " or more"} found, the newest first`;
   }
 
   #draw(words) {
@@ -90,7 +101,6 @@ export class Search {
     byId("more-hits").hidden = this.#nextCursor === null || this.#hits.length >= HITS_MAX;
     const items = this.#hits.map((hit) => ({ key: hit.message.messageId, hit, name: this.#client.conversation(hit.message.conversationId)?.name ?? "" }));
     reconcile(byId("hits"), items, (item) => makeHit(item, this.#client.serverNow), () => {});
-    if (byId("query").value !== "" && items.length === 0) byId("hits").replaceChildren();
   }
 
   #chosen(row) {

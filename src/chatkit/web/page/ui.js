@@ -1,13 +1,15 @@
 // The page as a whole: which conversation is open, and when to draw what. It reads the client, and its rooms tell the client what
-// the user did: notices.js, list.js, pane.js, composer.js, settings.js, create.js. Everything from outside is shown as text only.
+// the user did: notices.js, list.js, search.js, pane.js, composer.js, attach.js, settings.js, create.js. Everything from outside is shown as text only.
 
+import { Attachments } from "./attach.js";
 import { Composer } from "./composer.js";
 import { CreateDialog } from "./create.js";
 import { byId, setAttribute } from "./dom.js";
 import { ConversationList } from "./list.js";
 import { Menu } from "./menu.js";
-import { Banner } from "./notices.js";
+import { Banner, toast } from "./notices.js";
 import { Pane } from "./pane.js";
+import { Search } from "./search.js";
 import { Settings } from "./settings.js";
 
 export class Ui {
@@ -18,6 +20,8 @@ export class Ui {
   #list;
   #pane;
   #composer;
+  #attachments;
+  #search;
   #due = false;
 
   /** @param {{client, login, notifier, theme, install, actions}} parts `login`: where the open conversation is remembered for a reload */
@@ -50,7 +54,9 @@ export class Ui {
       back: () => this.#back(),
       changed: () => this.changed(),
     });
-    this.#composer.opened(this.openId);
+    this.#attachments = new Attachments({ client, answered: () => this.#composer.answered(), sent: () => this.#pane.toEnd() });
+    this.#search = new Search({ client, choose: (id, seq) => this.#found(id, seq) });
+    this.#opened(this.openId);
     new Settings({ menu, theme, install, login: this.#login, signOut: actions.signOut });
     new CreateDialog({ client, created: (id) => this.show(id) });
   }
@@ -74,9 +80,21 @@ export class Ui {
   show(conversationId) {
     this.#login.openConversation = this.openId = conversationId;
     this.#pane.atEnd = true;
-    this.#composer.opened(conversationId);
+    this.#opened(conversationId);
     this.#client.focus(conversationId);
     this.#notifier.looked(conversationId);
+  }
+
+  #opened(conversationId) {
+    for (const room of [this.#composer, this.#attachments, this.#search]) room.opened(conversationId);
+  }
+
+  /** Show a message that a search has found. */
+  #found(conversationId, seq) {
+    if (this.#client.conversation(conversationId) === undefined) return toast("That conversation is not here.");
+    this.show(conversationId);
+    this.#draw();
+    queueMicrotask(() => this.#pane.seek(seq).catch((error) => toast(error.message))); // after the field took the focus
   }
 
   get #open() {
