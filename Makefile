@@ -32,7 +32,7 @@ check: setup
 sync: setup
 	$(BIN)/python scripts/make_sync.py
 
-# Some hundred processes start: they keep the compiled modules, and files with many seconds in few tests come early.
+# Some hundred processes start: they keep the compiled modules, and files with many seconds in few tests come early. Files are in memory where there is room.
 test: setup
 	scripts/browser
 	scripts/node
@@ -41,7 +41,7 @@ test: setup
 	scripts/pgbouncer
 	scripts/promtool
 	scripts/proxies
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= scripts/in-memory $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all:
 	scripts/test-all

@@ -598,7 +598,7 @@ def nothing_but_typed_errors(codec: Codec, frame: bytes) -> None:
 
 
 @both_codecs
-@settings(max_examples=1_500, derandomize=True, deadline=None, database=None)
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
 @given(frame=st.binary(max_size=200))
 @example(frame=b"\x81\xa5event\xa4PING")
 def test_random_bytes(codec: Codec, frame: bytes) -> None:
@@ -606,14 +606,14 @@ def test_random_bytes(codec: Codec, frame: bytes) -> None:
 
 
 @both_codecs
-@settings(max_examples=2_500, derandomize=True, deadline=None, database=None)
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 def test_damaged_events(codec: Codec, data: st.DataObject) -> None:
     seed = data.draw(st.sampled_from(PACKED_SEEDS if codec.binary else SEEDS))
     nothing_but_typed_errors(codec, mutated(seed, data.draw(edits)))
 
 
-@settings(max_examples=500, derandomize=True, deadline=None, database=None)
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
 @given(text=st.text(alphabet=st.characters(exclude_categories=()), max_size=60))
 def test_any_text_as_a_frame_or_inside_one(text: str) -> None:
     for frame in (text, f'{{"event":"PING","ref":"{text}"}}', f'[{{"event":"PING"}},"{text}"]'):

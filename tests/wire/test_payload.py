@@ -284,7 +284,7 @@ payloads = st.one_of(
 )
 
 
-@settings(max_examples=400, derandomize=True, deadline=None, database=None)
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
 @given(payload=payloads)
 def test_canonical_form_is_equal_whatever_codec_it_came_by(payload: dict[str, Any]) -> None:
     wanted = canonical(payload)
@@ -292,7 +292,7 @@ def test_canonical_form_is_equal_whatever_codec_it_came_by(payload: dict[str, An
     assert canonical(msgspec.msgpack.decode(msgspec.msgpack.encode(payload))) == wanted
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
 @given(payload=payloads)
 def test_canonical_form_is_a_fixed_point_and_loses_nothing(payload: dict[str, Any]) -> None:
     stored = canonical(payload)
@@ -314,7 +314,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=400, derandomize=True, deadline=None, database=None)
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
 @given(
     extra=st.dictionaries(
         st.sampled_from(["text", "mime", "bytes", "url", "schema", "data", "fallbackText", "x"]), anything
