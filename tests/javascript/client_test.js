@@ -2,7 +2,7 @@
 // too, and what an app sees of it.
 
 import vectors from "../../spec/client.json" with { type: "json" };
-import { ChatClient, contentOf } from "../../src/chatkit/web/client/chatkit.js";
+import { ChatClient, contentOf, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
 import { clock, equal, refusal, rejects, sorted } from "./check.js";
 import { entry, heads, push, shortly, WELCOME, world } from "./client_world.js";
 
@@ -195,7 +195,6 @@ export const tests = {
       if (token === undefined) new ChatClient({ token, ports: clock().ports }); // cookies
       else equal(refusal(() => new ChatClient({ token, ports: clock().ports })).code, "CONFIGURATION");
     }
-    equal((await rejects(world({ token: () => 5, userId: undefined }))).code, "CONFIGURATION");
     let count = 0;
     const w = await world({ token: () => ((count += 1) <= 2 ? Promise.reject(new Error("no network")) : "t-3") });
     await shortly();
@@ -204,6 +203,39 @@ export const tests = {
     await shortly();
     w.socket().opens();
     equal(w.socket().sent[0].token, "t-3");
+  },
+
+  async "a token function that gives nothing is asked again, at the start and later, and the app is told"() {
+    const given = ["", null, undefined, 5, " \n", '"quoted"', {}];
+    const asked = [...given];
+    const { ports, advance, waits } = clock();
+    const told = [];
+    const client = new ChatClient({ url: "http://chat.test/", token: () => asked.shift() ?? (asked.length > 0 ? null : " t-1\n"), store: new MemoryStore(), ports, WebSocket: class extends EventTarget {} });
+    client.addEventListener("error", ({ detail }) => told.push([detail.error.code, detail.error.retryable, client.status.state, client.status.error === detail.error]));
+    let isStarted = false;
+    const starting = client.start().then(() => (isStarted = true));
+    while (!isStarted) {
+      await shortly();
+      if (waits().length > 0 && client.status.state === "waiting") advance(20_000);
+    }
+    await starting;
+    equal(told, given.map(() => ["NO_TOKEN", true, "waiting", true]));
+    equal(client.status.state, "connecting");
+    equal((await rejects(new ChatClient({ token: () => "", ports }).request("GET", "/v1/blocks"))).message, "The token function gave an empty text, and must give a text");
+  },
+
+  async "a token function that gives nothing later costs a wait, and nothing else"() {
+    const tokens = ["t-1", "", "t-2"];
+    const w = await world({ token: () => tokens.shift() });
+    await w.connect(heads(0));
+    w.socket().breaks(4101);
+    w.advance(1_000);
+    await shortly();
+    equal([w.client.status.state, w.client.status.error?.code, w.told.at(-1).error.code], ["waiting", "NO_TOKEN", "NO_TOKEN"]);
+    w.advance(2_000);
+    await shortly();
+    w.socket().opens();
+    equal(w.socket().sent[0].token, "t-2");
   },
 
   async "requests stay below /v1 with their login"() {

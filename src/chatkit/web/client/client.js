@@ -126,7 +126,8 @@ export class ChatClient extends EventTarget {
    * Read what is kept and connect. Once it resolves, `conversations()` shows what was there and `send` queues; the connection
    * may come later, and comes back by itself until `close`. Calling it again is nothing.
    *
-   * @throws {ChatError} (CONFIGURATION) the token function gives no token
+   * A token function that fails, or gives nothing, is asked again after growing waits, and each time there is an `error` NO_TOKEN.
+   * Without `userId` that is waited for: only the first token says whose messages to show.
    */
   start() {
     if (this.#isClosed) throw closedError();
@@ -517,10 +518,10 @@ export class ChatClient extends EventTarget {
       try {
         return await this.#tokens.get();
       } catch (cause) {
-        if (cause instanceof ChatError && cause.code === "CONFIGURATION") throw cause;
         if (this.#isClosed || this.#options.userId !== undefined) return null;
         const delayMs = nextDelay(attempt, this.#ports.random());
-        this.#session.onState({ state: "waiting", untilMs: this.#ports.now() + delayMs, code: 1006, reason: `no token: ${String(cause)}` });
+        const error = /** @type {ChatError} */ (cause);
+        this.#session.onState({ state: "waiting", untilMs: this.#ports.now() + delayMs, code: 1006, reason: `no token: ${error.message}`, error });
         await new Promise((resolve) => this.#ports.setTimeout(() => resolve(undefined), delayMs));
       }
     }

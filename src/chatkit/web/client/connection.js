@@ -128,7 +128,7 @@ export class Connection {
     const token = this.#resumeToken === null ? this.#parts.tokens.get() : null;
     if (!(token instanceof Promise)) return this.#dial(token);
     const still = () => this.#dialing === dialing && this.#state === "connecting" && this.#socket === null;
-    token.then((made) => still() && this.#dial(made), (error) => still() && this.#lost(1006, `no token: ${error.message}`));
+    token.then((made) => still() && this.#dial(made), (error) => still() && this.#lost(1006, `no token: ${error.message}`, error));
   }
 
   /** @param {string | null} token */
@@ -219,8 +219,8 @@ export class Connection {
     this.#after("check", CHECK_WAIT_MS, () => this.#lost(1006, "no sign of life"));
   }
 
-  /** @param {number} code @param {string} reason */
-  #lost(code, reason) {
+  /** @param {number} code @param {string} reason @param {import("./errors.js").ChatError} [error] */
+  #lost(code, reason, error) {
     this.#drop();
     const next = afterClose(code);
     if (next === "replaced") return this.#become("replaced", { code, reason });
@@ -228,17 +228,17 @@ export class Connection {
     if (next === "login") this.#resumeToken = null;
     if (next === "login" && (this.online || !this.#triedResume)) this.#parts.tokens.refused(this.#presented);
     if (next === "login" && !this.#triedResume && !this.#parts.tokens.renewable) return this.#become("loggedOut", { code, reason });
-    this.#again(code, reason);
+    this.#again(code, reason, error);
   }
 
-  /** @param {number} code @param {string} reason */
-  #again(code, reason) {
+  /** @param {number} code @param {string} reason @param {import("./errors.js").ChatError} [error] */
+  #again(code, reason, error) {
     const wasStable = this.online && this.#parts.now() - this.#onlineSinceMs >= STABLE_AFTER_MS;
     this.#attempt = wasStable ? 1 : this.#attempt + 1;
     const delay = nextDelay(this.#attempt, this.#parts.random(), this.#retryAfterMs);
     this.#isAskedToWait = (this.#retryAfterMs ?? 0) > 0;
     this.#retryAfterMs = null;
-    this.#become("waiting", { untilMs: this.#parts.now() + delay, code, reason });
+    this.#become("waiting", { untilMs: this.#parts.now() + delay, code, reason, ...(error && { error }) });
     this.#after("again", delay, () => this.#connect());
   }
 

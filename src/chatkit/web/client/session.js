@@ -123,6 +123,7 @@ export class Session {
     else if (!this.parts.connection.online && wasOnline) this.#offline(status.code);
     if (status.state === "waiting" && !this.ready) this.#notReached();
     this.parts.emit("status", { status });
+    if (status.error) this.parts.emit("error", { error: status.error });
     this.parts.changed();
   }
 

@@ -55,11 +55,10 @@ export class TokenSource {
 
   /** @param {() => string | Promise<string>} make */
   async #ask(make) {
-    const token = await this.#inTime(Promise.resolve().then(make)).catch((cause) => {
-      if (cause instanceof ChatError) throw cause;
-      throw new ChatError("NO_TOKEN", `The token function failed: ${cause?.message ?? cause}`, { retryable: true, cause });
+    const given = await this.#inTime(Promise.resolve().then(make)).catch((cause) => {
+      throw cause instanceof ChatError ? cause : noToken(`failed: ${cause?.message ?? cause}`, cause);
     });
-    if (typeof token !== "string" || token === "") throw new ChatError("CONFIGURATION", "The token function must give a text.");
+    const token = textOf(given);
     const nowMs = this.ports.now();
     const leftMs = lifetimeMs(token, nowMs);
     this.#renewAtMs = nowMs + Math.max(leftMs - MARGIN_MS, leftMs / 2);
@@ -70,11 +69,24 @@ export class TokenSource {
   /** @template T @param {Promise<T>} asked @returns {Promise<T>} */
   #inTime(asked) {
     return new Promise((resolve, reject) => {
-      const late = () => reject(new ChatError("NO_TOKEN", "The token function took too long.", { retryable: true }));
+      const late = () => reject(noToken("took too long"));
       const timer = this.ports.setTimeout(late, TIMEOUT_MS);
       asked.then(resolve, reject).finally(() => this.ports.clearTimeout(timer));
     });
   }
+}
+
+/** What a token function gave, without spaces around it. @param {unknown} given */
+function textOf(given) {
+  const token = typeof given === "string" ? given.trim() : "";
+  if (token === "") throw noToken(`gave ${typeof given === "string" ? "an empty text" : given === null ? "null" : typeof given}, and must give a text`);
+  if (token.startsWith('"')) throw noToken("gave a text in quotation marks; of a JSON answer take `await response.json()`");
+  return token;
+}
+
+/** @param {string} what it did @param {unknown} [cause] */
+function noToken(what, cause) {
+  return new ChatError("NO_TOKEN", `The token function ${what}`, { retryable: true, cause });
 }
 
 /** @param {Token} token @returns {Token} */

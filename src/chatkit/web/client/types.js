@@ -47,9 +47,11 @@
 /** What the parts of a client need of its connection.
  * @typedef {{readonly online: boolean, send: (event: WireEvent) => boolean, restart: () => void}} Line */
 
-/** How the connection is, with what belongs to it.
+/** How the connection is, with what belongs to it: `untilMs` of `waiting` is when it is tried again, `error` that there was no token,
+ * `code` and `reason` how the one before was closed.
  * @typedef {{state: "connecting" | "online" | "checking" | "waiting" | "replaced" | "loggedOut" | "refused" | "stopped",
- *   welcome?: WireEvent, untilMs?: number, code?: number, reason?: string}} Status */
+ *   welcome?: WireEvent, untilMs?: number, code?: number, reason?: string,
+ *   error?: import("./errors.js").ChatError}} Status */
 
 /** A conversation as a store keeps it.
  * @typedef {{id: string, type: string | null, title: string, memberIds: string[] | null, memberCount: number | null,
