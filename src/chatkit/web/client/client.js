@@ -316,7 +316,7 @@ export class ChatClient extends EventTarget {
     const here = () => conversation.messages.filter(({ seq }) => seq < beforeSeq);
     while (this.online && !conversation.left && here().length < wanted && (!conversation.loaded || conversation.hasOlder)) {
       if (conversation.loaded && !this.#session.loadOlder(conversation, Math.max(wanted, 200))) break;
-      if (!conversation.loaded) this.#session.puller.wantTail(conversation.id);
+      if (!conversation.loaded) this.#session.logs.puller.wantTail(conversation.id);
       await this.#nextChange(conversationId);
     }
     return here().slice(-wanted);
