@@ -9,22 +9,17 @@
 /** @typedef {import("./events.js").ChatEvent} ChatEvent */
 /** @typedef {{messageId: string, seq: number}} Named */
 
-import { Api } from "./api.js";
-import { nextDelay } from "./backoff.js";
-import { allowed, directoryOf, makeWorker, portsOf, socketUrl, watchBrowser } from "./browser.js";
+import { socketUrl, watchBrowser } from "./browser.js";
 import { Connection } from "./connection.js";
-import { claimDevice, randomId } from "./device.js";
+import { randomId } from "./device.js";
 import { ChatError } from "./errors.js";
 import { EventStream } from "./events.js";
-import { Media } from "./media.js";
+import { HttpClient } from "./http_client.js";
 import { momentMs } from "./search.js";
+import { firstToken, openedStore, whoIs } from "./opening.js";
 import { Session } from "./session.js";
-import { IndexedDbStore } from "./store_indexeddb.js";
 import { MemoryStore } from "./store_memory.js";
-import { Timers } from "./timers.js";
-import { claimsOf, TokenSource } from "./tokens.js";
-import { Transfers } from "./transfers.js";
-import { checkedClientMsgId, checkedId, checkedSeq } from "./validate.js";
+import { checkedClientMsgId, checkedId, checkedSeq, payloadOf } from "./validate.js";
 
 const HISTORY_MAX = 1_000;
 
@@ -46,23 +41,12 @@ const HISTORY_MAX = 1_000;
  *
  * Nothing that was sent is lost: a message is in the local store before it leaves, and goes out again under the same key until
  * the server has it. Everything that is shown here is shown offline too.
- *
- * @extends {EventTarget}
  */
-export class ChatClient extends EventTarget {
+export class ChatClient extends HttpClient {
   /** @type {Options} */
   #options;
-  /** @type {import("./types.js").Ports} */
-  #ports;
-  /** @type {Timers | null} */
-  #timers = null;
-  #base;
-  #tokens;
   /** @type {import("./types.js").LocalStore} */
   #store = new MemoryStore();
-  #api;
-  #media;
-  #ended = new AbortController();
   #session;
   /** @type {Connection | null} */
   #connection = null;
@@ -78,23 +62,8 @@ export class ChatClient extends EventTarget {
 
   /** @param {Options} [options] */
   constructor(options = {}) {
-    super();
-    const { url = new URL("../../", import.meta.url), token = null } = options;
+    super(options);
     this.#options = options;
-    this.#base = directoryOf(url);
-    if (!options.ports) this.#timers = new Timers(makeWorker);
-    this.#ports = options.ports ?? portsOf(/** @type {Timers} */ (this.#timers));
-    this.#tokens = new TokenSource(token, this.#ports);
-    /** @type {typeof fetch} */
-    const request = options.fetch ?? ((resource, init) => fetch(resource, init));
-    this.#api = new Api(this.#base, this.#tokens, request);
-    const transfers = new Transfers({
-      ...this.#ports,
-      base: this.#base,
-      fetch: request,
-      XMLHttpRequest: options.fetch ? undefined : globalThis.XMLHttpRequest,
-    });
-    this.#media = new Media({ ...this.#ports, api: this.#api, transfers });
     const client = this;
     /** @type {import("./types.js").Line & {renew: (token: string) => void}} */
     const line = {
@@ -106,9 +75,9 @@ export class ChatClient extends EventTarget {
       renew: (fresh) => this.#connection?.renew(fresh),
     };
     this.#session = new Session({
-      ...this.#ports,
+      ...this.http.ports,
       connection: line,
-      api: this.#api,
+      api: this.http.api,
       store: {
         save: (changes) => this.#store.save(changes),
         addPending: (send) => this.#store.addPending(send),
@@ -139,14 +108,14 @@ export class ChatClient extends EventTarget {
   close() {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#ended.abort(closedError());
+    this.http.ended.abort(closedError());
     this.#connection?.stop();
     this.#session.keeper.flush();
     this.#session.outbox.release(closedError());
     for (const undo of this.#undo.splice(0)) undo();
     for (const stream of this.#streams) stream.end();
     this.#streams.clear();
-    this.#timers?.close();
+    this.http.timers?.close();
     this.#store.close();
     this.dispatchEvent(new CustomEvent("change"));
   }
@@ -160,7 +129,7 @@ export class ChatClient extends EventTarget {
 
   /** A new token in place of the former one, for the connection that is open or the next one. @param {string} token */
   renew(token) {
-    this.#tokens.replace(token);
+    this.http.tokens.replace(token);
     this.#connection?.renew(token);
   }
 
@@ -356,25 +325,6 @@ export class ChatClient extends EventTarget {
   }
 
   /**
-   * Upload a file; resolves once the server has all of it, durably. A message that names it is sent by `send`, with `upload.payload()`.
-   *
-   * A file without such a message is removed after a day or so. The same content finds its former upload: nothing is sent twice,
-   * and what was cut off goes on, after a reload too. A try that gets no further is repeated a few times; there is no deadline for
-   * the whole.
-   *
-   * @param {import("./media.js").Source} source a file that was chosen, a Blob, or bytes
-   * @param {{mime?: string, name?: string, onProgress?: import("./media.js").OnProgress, signal?: AbortSignal}} [options] `mime`: left out,
-   *   by its content and name; `name`: left out, the file's; `onProgress(doneBytes, wholeBytes)`; `signal` ends it
-   * @returns {Promise<import("./media.js").Upload>}
-   * @throws {ChatError} BAD_REQUEST: empty, or (reason TYPE) its content contradicts `mime`; TOO_LARGE, QUOTA: more than the server
-   *   takes, or than the user may have; NOT_FOUND: the server keeps no files; CONFIGURATION: it cannot be read, or changed
-   *   meanwhile; OFFLINE, UNAVAILABLE: not now, the same call goes on; CLOSED
-   */
-  upload(source, { signal, ...options } = {}) {
-    return this.#transfer((ended) => this.#media.upload(source, options, ended), signal);
-  }
-
-  /**
    * Upload a file and send a message that shows it: IMAGE, VOICE, or FILE for all else. Called again with the same `clientMsgId`
    * after it failed, it goes on with the upload where that was cut off, and sends the message once.
    *
@@ -391,72 +341,20 @@ export class ChatClient extends EventTarget {
     return this.send(conversationId, uploaded.payload(), { replyTo, clientMsgId, signal: options.signal });
   }
 
-  /**
-   * The file that a message names, as a Blob: of its own type if it is a picture, a sound or a film, else of one that no browser
-   * runs. What was cut off goes on.
-   *
-   * @param {Message | string} message a message with a `blobId`, or that id
-   * @param {{onProgress?: import("./media.js").OnProgress, signal?: AbortSignal}} [options] `onProgress(doneBytes, wholeBytes)`
-   * @returns {Promise<Blob>}
-   * @throws {ChatError} NOT_FOUND: recalled, expired, or not this user's to see; BAD_REQUEST: it names no file; OFFLINE, UNAVAILABLE:
-   *   not now, call again; CLOSED
-   */
-  download(message, { signal, ...options } = {}) {
-    return this.#transfer((ended) => this.#media.download(message, options, ended), signal);
-  }
-
-  /**
-   * A link to the file that a message names, for `<img src>` or `<video src>`: it holds for some minutes, for whoever has it.
-   *
-   * @param {Message | string} message as of `download`
-   * @returns {Promise<{url: string, mime: string, size: number, expiresTs: number}>}
-   * @throws {ChatError} as `download`, OFFLINE at once
-   */
-  fileLink(message) {
-    return this.#media.link(message);
-  }
-
-  /**
-   * Messages at the server that the user may read and that match, the newest first.
-   *
-   * @param {string} query words, all of which must be found; "in quotes" they follow each other, `wor*` finds all that begin so
-   * @param {import("./search.js").SearchOptions} [options] only of one conversation or sender, sent `after` (then or later) or
-   *   `before`; `cursor`: `nextCursor` of the page before; `limit`: 20 by default, 50 at most
-   * @returns {Promise<import("./search.js").SearchPage>}
-   * @throws {ChatError} BAD_REQUEST: nothing to search for; FORBIDDEN: search is off; NOT_FOUND: no member there; OFFLINE
-   */
-  async search(query, options = {}) {
-    return this.#api.search(query, options);
-  }
-
-  /** One page of the members, by user id; `nextCursor` leads to the next.
-   * @param {string} conversationId @param {{cursor?: string | null, limit?: number}} [options] `limit`: 50 by default
-   * @returns {Promise<import("./api.js").MemberPage>} @throws {ChatError} NOT_FOUND, OFFLINE */
-  async members(conversationId, options) {
-    return this.#api.members(conversationId, options);
-  }
-
   /** The user's devices are not woken for a conversation. What is unread counts all the same.
    * @param {string} conversationId @param {Date | number | null} [until] when that ends, a Date or Unix milliseconds; left out: never
    * @returns {Promise<void>} @throws {ChatError} NOT_FOUND, OFFLINE */
   async mute(conversationId, until = null) {
     const untilMs = until === null ? null : momentMs(until, "until");
-    await this.#api.mute(conversationId, untilMs);
+    await this.http.api.mute(conversationId, untilMs);
     this.#session.muted(conversationId, untilMs ?? Number.MAX_SAFE_INTEGER);
   }
 
   /** The user's devices are woken for a conversation again. @param {string} conversationId
    * @returns {Promise<void>} @throws {ChatError} NOT_FOUND, OFFLINE */
   async unmute(conversationId) {
-    await this.#api.unmute(conversationId);
+    await this.http.api.unmute(conversationId);
     this.#session.muted(conversationId, 0);
-  }
-
-  /** Who of these is online now; the event `presence` says what changes later. Left out are those whom the user may not know of.
-   * @param {string[]} userIds 1 to 100 @returns {Promise<import("./api.js").UserPresence[]>}
-   * @throws {ChatError} FORBIDDEN: presence is off at this server; BAD_REQUEST, OFFLINE */
-  async presence(userIds) {
-    return this.#api.presence(userIds);
   }
 
   /** Say whether the user is at this device or away from it; it holds for later connections too. A device that says nothing is
@@ -466,88 +364,36 @@ export class ChatClient extends EventTarget {
     this.#session.setPresence(state);
   }
 
-  /**
-   * Any HTTP request of the protocol, with this login: roles, blocks, push and so on.
-   *
-   * @param {string} method
-   * @param {string} path such as `/v1/blocks`; nothing outside of `/v1/` gets the login
-   * @param {object} [body]
-   * @returns {Promise<any>} the answer; null where there is none
-   * @throws {ChatError}
-   */
-  async request(method, path, body) {
-    if (!path.startsWith("/v1/")) throw new ChatError("BAD_REQUEST", "The path begins with /v1/.");
-    return this.#api.request(method, path.slice(1), body);
-  }
-
   // --- inside ---
 
-  /** A transfer that ends with the client, if nobody gives it up before. @template T @param {(ended: AbortSignal) => Promise<T>} run
-   * @param {AbortSignal} [signal] */
-  async #transfer(run, signal) {
-    this.#ended.signal.throwIfAborted();
-    return run(signal === undefined ? this.#ended.signal : AbortSignal.any([this.#ended.signal, signal]));
-  }
-
   async #start() {
-    const token = await this.#firstToken();
-    const { sub, dev } = claimsOf(token);
-    const userId = this.#options.userId ?? (typeof sub === "string" ? sub : "");
-    const deviceId = this.#options.deviceId ?? (typeof dev === "string" && dev !== "" ? dev : await this.#claimDevice(userId));
-    this.#deviceId = deviceId;
+    const { tokens, ports, base, ended } = this.http;
+    /** @param {import("./types.js").Status} status */
+    const waits = (status) => this.#session.onState(status);
+    const token = await firstToken(tokens, ports, { userId: this.#options.userId, waits, ended: ended.signal });
     if (this.#isClosed) return;
-    const loaded = await this.#openStore(userId, deviceId);
-    if (this.#isClosed) return this.#store.close();
+    const { userId, deviceId, release } = await whoIs(token, base, this.#options);
+    this.#deviceId = deviceId;
+    const { store, loaded, error } = await openedStore(this.#options.store, base, userId, deviceId);
+    if (this.#isClosed) {
+      release();
+      return store.close();
+    }
+    this.#undo.push(release);
+    this.#store = store;
+    if (error) this.#emit({ type: "error", error });
     this.#session.restore(userId, loaded);
     this.#connection = new Connection({
-      ...this.#ports,
-      url: socketUrl(this.#base),
+      ...ports,
+      url: socketUrl(base),
       deviceId,
-      tokens: this.#tokens,
+      tokens,
       WebSocket: this.#options.WebSocket ?? WebSocket,
       onState: (status) => this.#onState(status, userId),
       onEvent: (event) => this.#session.onEvent(event),
     });
     this.#undo.push(watchBrowser(this.#connection));
     this.#connection.open();
-  }
-
-  /** The token that says whose messages to show; asked for until there is one, unless the app said who it is. */
-  async #firstToken() {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await this.#tokens.get();
-      } catch (cause) {
-        if (this.#isClosed || this.#options.userId !== undefined) return null;
-        const delayMs = nextDelay(attempt, this.#ports.random());
-        const error = /** @type {ChatError} */ (cause);
-        this.#session.onState({ state: "waiting", untilMs: this.#ports.now() + delayMs, code: 1006, reason: `no token: ${error.message}`, error });
-        await new Promise((resolve) => this.#ports.setTimeout(() => resolve(undefined), delayMs));
-      }
-    }
-  }
-
-  /** @param {string} userId */
-  async #claimDevice(userId) {
-    const prefix = `chatkit:${this.#base.href}:${userId}:`;
-    const local = allowed(() => globalThis.localStorage);
-    const session = allowed(() => globalThis.sessionStorage);
-    const { deviceId, release } = await claimDevice(prefix, { local, session, locks: globalThis.navigator?.locks });
-    this.#undo.push(release);
-    return deviceId;
-  }
-
-  /** @param {string} userId @param {string} deviceId */
-  async #openStore(userId, deviceId) {
-    const wished = this.#options.store ?? (userId !== "" && allowed(() => globalThis.indexedDB) ? new IndexedDbStore() : new MemoryStore());
-    try {
-      const loaded = await wished.open(`${this.#base.href} ${userId} ${deviceId}`);
-      this.#store = wished;
-      return loaded;
-    } catch (cause) {
-      this.#emit({ type: "error", error: new ChatError("STORAGE", "The browser keeps nothing for this page.", { cause }) });
-      return { pending: [], conversations: [] };
-    }
   }
 
   /** @param {import("./types.js").Status} status @param {string} userId */
@@ -560,10 +406,10 @@ export class ChatClient extends EventTarget {
 
   /** @param {number} expiresTs */
   #tokenExpiring(expiresTs) {
-    if (!this.#tokens.renewable) return this.#emit({ type: "tokenexpiring", expiresTs });
-    Promise.resolve(this.#tokens.fresh()).then(
+    if (!this.http.tokens.renewable) return this.#emit({ type: "tokenexpiring", expiresTs });
+    Promise.resolve(this.http.tokens.fresh()).then(
       (token) => token !== null && this.#connection?.renew(token),
-      (cause) => this.#emit({ type: "error", error: new ChatError("NO_ANSWER", "The login could not be renewed yet.", { retryable: true, cause }) }),
+      (error) => this.#emit({ type: "error", error }), // another one is asked for once this one has ended
     );
   }
 
@@ -596,11 +442,6 @@ export class ChatClient extends EventTarget {
       this.addEventListener("change", () => resolve(this.removeEventListener("error", failed)), { once: true });
     });
   }
-}
-
-/** @param {string | Payload} message @returns {Payload} */
-function payloadOf(message) {
-  return typeof message === "string" ? { type: "TEXT", text: message } : message;
 }
 
 /** @param {Named} message @returns {Named} */

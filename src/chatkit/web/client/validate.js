@@ -26,6 +26,11 @@ export function checkedSeq(value) {
   throw bad("upToSeq must be a whole number, 0 or more");
 }
 
+/** A text is a TEXT. @param {string | Payload} message @returns {Payload} */
+export function payloadOf(message) {
+  return typeof message === "string" ? { type: "TEXT", text: message } : message;
+}
+
 /**
  * The payload as it is kept and sent, and its size as JSON in UTF-8. Raises BAD_REQUEST or TOO_LARGE.
  *
@@ -33,7 +38,7 @@ export function checkedSeq(value) {
  * @returns {{payload: Payload, sizeBytes: number}}
  */
 export function checkedPayload(message, bytesMax = PAYLOAD_BYTES_MAX) {
-  const payload = typeof message === "string" ? { type: "TEXT", text: message } : message;
+  const payload = payloadOf(message);
   if (payload === null || typeof payload !== "object" || typeof payload.type !== "string") throw bad("a message is a text, or an object with a type");
   if (payload.type === "TEXT" && typeof payload.text !== "string") throw bad("a TEXT has a text");
   checkValue(payload, 0);
