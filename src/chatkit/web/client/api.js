@@ -1,4 +1,4 @@
-// The HTTP requests of a client. Refusals are RFC 9457 problem documents; they become ChatErrors. Called by session.js.
+// The HTTP requests of a client. Refusals are RFC 9457 problem documents; they become ChatErrors. Made by http_client.js.
 
 /** @typedef {{cursor?: string | null, limit?: number}} Paging */
 /** A current member; `silencedUntil`, in Unix milliseconds, is 0 for who may write. @typedef {{userId: string,

@@ -1,4 +1,4 @@
-// Uploads and downloads: by links, gone on with where they were cut off. Made by client.js.
+// Uploads and downloads: by links, gone on with where they were cut off. Made by http_client.js.
 
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Payload} Payload */

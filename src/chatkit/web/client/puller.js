@@ -1,6 +1,6 @@
 // Pulling what is missing: which conversation is asked for next, several side by side, of each one page at a time, and
 // what its page means. The window is four times as large after each round of quick pages, as in the Python client. No DOM.
-// Owned by session.js, which tells it what to want and hears what came.
+// Owned by logs.js, which tells it what to want and hears what came.
 
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 /** @typedef {import("./types.js").Message} Message */

@@ -1,4 +1,4 @@
-// Search at the server: what it finds, in the words of an app. Pure. Called by client.js.
+// Search at the server: what it finds, in the words of an app. Pure. Called by api.js.
 
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {{hits: SearchHit[], nextCursor: string | null, upToDate: boolean}} SearchPage the newest first; few hits, or none, are

@@ -1,5 +1,5 @@
-// The running chat: connection, conversations, outbox and HTTP put together. It answers the server's events, confirms what
-// is stored, pulls what is missing and sends what waits. No DOM. Made by client.js, which is its face for apps.
+// The running chat: joins what a client is made of, and hands each event of the server to whom it concerns. What the logs mean is
+// logs.js's business, what is answered to own messages that of answers.js. No DOM. Made by client.js, which is its face for apps.
 
 /** @typedef {import("./types.js").WireEvent} WireEvent */
 /** @typedef {import("./types.js").Payload} Payload */

@@ -1,5 +1,5 @@
 // Timers that fire in hidden tabs too: browsers wake a hidden page's own timers once a minute, which is too late for the
-// heartbeat, but not those of a worker. Made by client.js; timer_worker.js is its other half.
+// heartbeat, but not those of a worker. Made by http_client.js; timer_worker.js is its other half.
 
 /** Fire ids after a wait: takes `{id, delayMs}` to begin and `{id}` to give up, and calls `fire(id)` when one is over.
  * @param {(id: number) => void} fire @returns {(message: {id: number, delayMs?: number}) => void} */

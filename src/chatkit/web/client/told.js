@@ -1,4 +1,4 @@
-// What entries and answers are, in the words of an app. Pure. Called by session.js.
+// What entries and answers are, in the words of an app. Pure. Called by logs.js and answers.js.
 
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Payload} Payload */

@@ -1,5 +1,5 @@
 // The bytes of files on their way: one PUT or GET of a signed link each, given up if nothing moves. The link is the login. Where
-// there is an XMLHttpRequest it uploads, for only that tells how much has left. Made by client.js, called by media.js.
+// there is an XMLHttpRequest it uploads, for only that tells how much has left. Made by http_client.js, called by media.js.
 
 import { ChatError, jsonOf, problemOf } from "./errors.js";
 
