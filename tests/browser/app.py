@@ -1,8 +1,8 @@
 """A real server with the web page at `/` and again below `/below/a/prefix/`, as a process for the browser tests.
 
-`python -m tests.browser.app --port 0 --db PATH [--push KEY AUTHORITY] [--origin ORIGIN]` prints `ready PORT` once it
-takes messages. The secret comes from CHATKIT_JWT_SECRET. The JavaScript tests are served too, so that the browser can
-import them.
+`python -m tests.browser.app --port 0 --db PATH [--push KEY AUTHORITY] [--origin ORIGIN] [--edition TEXT]` prints
+`ready PORT` once it takes messages. The secret comes from CHATKIT_JWT_SECRET. The JavaScript tests are served too, so
+that the browser can import them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator, open_archive, open_store
-from chatkit.gateway.webpage import with_web_page
+from chatkit.gateway import webpage
 from chatkit.push.webpush import WebPushProvider
 from chatkit.server.delivery.config import DeliveryConfig
 from chatkit.server.limits import Limits
@@ -75,7 +75,7 @@ def build(database: str, push: WebPushProvider | None, origins: list[str]) -> St
         delivery=DeliveryConfig(push_after_s=0, poll_s=0.05),
     )
     chat = asgi_app(server, origins=origins)
-    page = with_web_page(chat)
+    page = webpage.with_web_page(chat)
     modules = [Mount(f"/{folder}", StaticFiles(directory=ROOT / folder)) for folder in MODULES]
     own = Route("/own/{name}", own_page)
     routes = [
@@ -92,9 +92,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--db", required=True)
+    parser.add_argument(
+        "--edition", default="", help="ends the style sheet, as a later version of the page has others"
+    )
     parser.add_argument("--origin", action="append", default=[])
     parser.add_argument("--push", nargs=2, metavar=("KEY", "AUTHORITY"), help="files; without, no push")
     options = parser.parse_args()
+    page = webpage.assets()
+    later = {**page, "chat.css": page["chat.css"] + options.edition.encode()}
+    webpage.assets = lambda: later
     push = None if options.push is None else web_push(*options.push)
     config = uvicorn.Config(
         build(options.db, push, options.origin), host="127.0.0.1", port=options.port, log_level="warning"

@@ -79,8 +79,8 @@ class ServerProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Returns once the server takes messages."""
+    def start(self, *more: str) -> None:
+        """Returns once the server takes messages; with `more` options than it was made with."""
         command = [
             sys.executable,
             "-m",
@@ -90,6 +90,7 @@ class ServerProcess:
             "--db",
             str(self._database),
             *self._options,
+            *more,
         ]
         environment = {**os.environ, "CHATKIT_JWT_SECRET": SECRET}
         self._process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,6 +295,17 @@ def test_group_is_made_on_the_page_and_counts_its_slowest_reader(
     ann.expect_state("who is in?", "DELIVERED")
     cleo.page.get_by_role("button", name="Trip").click()
     ann.expect_state("who is in?", "READ")
+
+    row = ann.page.locator("#conversations button")
+    for stamp in (re.compile("^muted · "), re.compile("^[^m]*[0-9]")):
+        ann.page.get_by_role("button", name="About this conversation").click()
+        ann.page.get_by_role("menuitemcheckbox", name="Mute").click()
+        expect(row.locator(".stamp")).to_have_text(stamp)
+    ben.page.get_by_role("button", name="About this conversation").click()
+    ben.page.get_by_role("menuitem", name="Leave").click()
+    ben.page.get_by_role("menuitem", name="Leave for good?").click()
+    expect(ben.page.get_by_placeholder("You are no longer in this conversation")).to_be_disabled()
+    expect(ann.page.locator("#log .notice").last).to_have_text("ben left")
 
 
 def test_dialog_says_why_a_conversation_was_refused(server: ServerProcess, new_tab: NewTab) -> None:

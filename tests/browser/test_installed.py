@@ -11,6 +11,13 @@ from .app import PREFIX
 from .conftest import ServerProcess, Tab
 
 NewTab = Callable[..., Tab]
+KEEP_OTHER = """async () => {
+  const hash = FILES["static/chat.css"];
+  FILES["static/chat.css"] = "sha256-" + "A".repeat(43) + "=";
+  const said = await keepAll().then(() => "kept", (error) => error.message);
+  FILES["static/chat.css"] = hash;
+  return said;
+}"""
 RUNNING = "navigator.serviceWorker.ready.then(() => caches.keys())"
 
 
@@ -85,3 +92,28 @@ def test_browser_may_install_it_and_the_menu_offers_it(server: ServerProcess, ne
     tab.page.evaluate("dispatchEvent(new Event('appinstalled'))")
     tab.page.get_by_role("button", name="Settings").click()
     expect(stays).to_have_attribute("aria-checked", "true")
+
+
+def test_a_later_page_is_told_of_and_comes_with_the_next_load_all_of_one_version(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    tab = new_tab(service_workers="allow").sign_in("ann")
+    (kept,) = tab.page.evaluate(RUNNING)
+    tab.page.reload()
+    tab.expect_online()
+    assert tab.page.evaluate("navigator.serviceWorker.controller !== null")
+    (worker,) = tab.page.context.service_workers
+    refused = worker.evaluate(KEEP_OTHER)
+    assert "chat.css" in refused or "fetch" in refused, refused
+    tab.console.clear()  # the browser says what it found instead
+
+    tab.expect_lost_connections()
+    server.kill()
+    server.start("--edition", "/* later */")
+    tab.page.reload()
+    expect(tab.page.locator(".toast")).to_contain_text("A newer version of this page is here")
+    tab.page.wait_for_function("async (kept) => !(await caches.has(kept))", arg=kept)
+    tab.page.reload()
+    tab.expect_online()
+    assert "/* later */" in tab.page.evaluate("fetch('static/chat.css').then((answer) => answer.text())")
+    assert len(tab.page.evaluate(RUNNING)) == 1

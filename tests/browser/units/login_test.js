@@ -2,6 +2,8 @@ import { baseUrl, Login, takeFragment } from "/static/login.js";
 import { MemoryStorage, storageOf } from "/static/storage.js";
 import { equal } from "/tests/javascript/check.js";
 
+const tokenOf = (sub, number) => `x.${btoa(JSON.stringify({ sub, number }))}.x`;
+
 export const tests = {
   "a storage that may not be named, or used, is one in memory"() {
     const refuse = () => {
@@ -24,6 +26,31 @@ export const tests = {
     equal(login.userId, undefined);
     login.end();
     equal([login.token, login.openConversation], [null, null]);
+  },
+
+  "who stays signed in is so in later tabs until they sign out, and nobody takes their place"() {
+    const browser = new MemoryStorage();
+    const tab = () => new Login(new MemoryStorage(), browser, new URL("http://h/p/"));
+    const first = tab();
+    first.token = tokenOf("ann", 1);
+    equal([first.stays, tab().token], [false, null]);
+    first.stays = true;
+    equal([first.stays, tab().userId], [true, "ann"]);
+    first.token = tokenOf("ann", 2); // renewed
+    equal([first.stays, tab().token], [true, tokenOf("ann", 2)]);
+    const other = tab();
+    other.token = tokenOf("ben", 1); // opened by a link of somebody else's
+    equal([other.stays, tab().userId], [false, "ann"]);
+    other.end();
+    equal(tab().userId, "ann");
+    first.end();
+    equal([browser.length, tab().token], [0, null]);
+
+    const opaque = tab();
+    opaque.token = "nobody's name in it";
+    opaque.stays = true;
+    opaque.userId = "cleo"; // the server said so
+    equal(tab().userId, "cleo");
   },
 
   "addresses follow the page's own"() {

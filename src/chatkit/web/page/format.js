@@ -64,6 +64,11 @@ export function memberLine(entry, me, isSingle) {
 
 /** A number of bytes, for people. */
 export const sizeOf = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1048576 ? `${Math.round(bytes / 1024)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`);
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g; // characters that show the end of a name as if it were another one
+
+/** What a file is called; "" for one without a name. */
+export const fileName = ({ name }) => (typeof name === "string" ? name.replace(TURNING, "") : "");
+
 const MEDIA = { IMAGE: "Picture", VOICE: "Voice message", FILE: "File" };
 
 /** What a person's message says, as plain text. */
@@ -71,6 +76,6 @@ export function textOf(payload) {
   if (payload.type === "TEXT") return payload.text;
   if (payload.type === "RECALLED") return "Message recalled";
   if (payload.type === "IMAGE" && typeof payload.alt === "string" && payload.alt) return `${MEDIA.IMAGE}: ${payload.alt}`;
-  if (payload.type in MEDIA) return [MEDIA[payload.type], payload.name, sizeOf(payload.bytes)].filter(Boolean).join(" · ");
+  if (payload.type in MEDIA) return [MEDIA[payload.type], fileName(payload), sizeOf(payload.bytes)].filter(Boolean).join(" · ");
   return typeof payload.fallbackText === "string" && payload.fallbackText ? payload.fallbackText : "A message this page cannot show";
 }

@@ -2,22 +2,24 @@
 // message gives by itself is never asked for. Called by messages.js and pane.js.
 
 import { byId, el, setAttribute, setText } from "./dom.js";
-import { sizeOf } from "./format.js";
+import { fileName, sizeOf } from "./format.js";
 import { toast } from "./notices.js";
 
 const SHOWN = new Set(["image/png", "image/apng", "image/jpeg", "image/gif", "image/webp", "image/avif"]); // none that may hold scripts
 const LINKS_MAX = 500;
 const SPARE_MS = 10_000;
+const ALT_MAX = 1_000;
 const SIDE_MAX = 20_000;
 
 /** What is to be shown of a message's file: `{kind: "picture" or "file", ...}`; null for one without a file of this server. */
 export function mediaOf(entry, content) {
-  const { type, blobId, mime, bytes, name, alt, width, height } = content;
+  const { type, blobId, mime, bytes, alt, width, height } = content;
   if (!["IMAGE", "VOICE", "FILE"].includes(type) || typeof blobId !== "string") return null;
   const kind = type === "IMAGE" && SHOWN.has(mime) ? "picture" : "file";
-  const words = typeof alt === "string" ? alt : "";
+  const name = fileName(content);
+  const words = typeof alt === "string" ? alt.slice(0, ALT_MAX) : "";
   const key = [kind, blobId, words, name, bytes, width, height].join(" ");
-  return { key, kind, blobId, name: name ?? "", alt: words, label: words || name || "Picture", size: sizeOf(bytes), ratio: ratioOf(width, height), entry };
+  return { key, kind, blobId, name, label: words || name || "Picture", size: sizeOf(bytes), ratio: ratioOf(width, height), entry };
 }
 
 function ratioOf(width, height) {
