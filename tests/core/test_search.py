@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chatkit.core import search
 from chatkit.core.search import (
+    ATOMS_MAX,
     HIGHLIGHTS_MAX,
     QUERY_MAX,
     SNIPPET_MAX,
@@ -87,6 +88,16 @@ def test_long_words_and_long_texts() -> None:
     assert found(word, word + "y") is None
     assert found("end", "." * (TEXT_MAX - 3) + "end") == ["end"]
     assert found("end", "." * TEXT_MAX + "end") is None
+
+
+def test_a_text_has_as_many_terms_in_any_script() -> None:
+    han = "".join(map(chr, range(0x4E00, 0x4E00 + TEXT_MAX)))
+    words = " ".join(f"{n:x}" for n in range(TEXT_MAX // 4))
+    for text, parts in ((han, list(han)), (words, words.split()), ("é " + words, ["e", *words.split()])):
+        terms = terms_of(text)
+        assert len(terms) <= 2 * ATOMS_MAX
+        assert found(parts[min(ATOMS_MAX, len(atoms_of(text))) - 1], text)
+        assert len(parts) <= ATOMS_MAX or found(parts[ATOMS_MAX], text) is None
     hit = matches(parse_query("a"), "a " * 1000)
     assert hit is not None
     assert len(hit.highlights) == HIGHLIGHTS_MAX

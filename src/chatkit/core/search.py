@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -20,6 +21,10 @@ from ..errors import BadRequestError
 
 TEXT_MAX: Final = 16_384
 """Code points of a message that are searched, its first ones."""
+
+ATOMS_MAX: Final = 4_096
+"""Atoms of a message that are searched, its first ones: a term costs an index the same in every script, and so a sender
+of characters without end costs it no more than one of words."""
 
 QUERY_ATOMS_MAX: Final = 64
 """Words of a query, and of scripts without spaces characters: so much is compared at each place of a text."""
@@ -242,14 +247,17 @@ def _snippet(first: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def atoms_of(text: str) -> list[Atom]:
-    """The atoms of the first `TEXT_MAX` code points of a text, in order."""
+    """The atoms of the first `TEXT_MAX` code points of a text, in order; its first `ATOMS_MAX`."""
     text = text[:TEXT_MAX]
     if text.isascii():
-        return [Atom(it.group(), it.start(), it.end()) for it in _ASCII_WORD.finditer(text.lower())]
+        words = islice(_ASCII_WORD.finditer(text.lower()), ATOMS_MAX)
+        return [Atom(it.group(), it.start(), it.end()) for it in words]
     found: list[Atom] = []
     word, word_start, word_end = "", 0, 0
     dense_end = -1  # where the last dense character ended, if nothing came after it
     for start, end in _clusters(text):
+        if len(found) >= ATOMS_MAX:
+            return found[:ATOMS_MAX]
         for folded, kind in _folded(text[start:end]):
             if kind == "word" or (kind == "mark" and word):
                 word, word_start, word_end = word + folded, word_start if word else start, end
@@ -265,7 +273,7 @@ def atoms_of(text: str) -> list[Atom]:
                 dense_end = -1
     if word:
         found.append(Atom(word, word_start, word_end))
-    return found
+    return found[:ATOMS_MAX]
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
