@@ -30,6 +30,7 @@ from ..storage.base import (
     Entry,
     Held,
     MembersChanged,
+    Mute,
     Outcome,
     Recall,
     Recalled,
@@ -291,8 +292,15 @@ class Publisher:
         return deliveries
 
     def _done(self, pending: PendingCommand, outcome: Outcome) -> None:
-        """After a renewal every node asks the log for the new epoch: everybody online is behind then."""
+        """After a renewal every node asks the log for the new epoch: everybody online is behind then.
+
+        After a mute the user's other devices ask for the list again.
+        """
         command = pending.command
+        if type(command) is Mute:
+            if self._bridge is not None:
+                self._bridge.updated(command.conversation_id, command.user_id)
+            self._hub.push_updated(command.conversation_id, user_id=command.user_id)
         if type(command) is RenewEpoch:
             self._to_reconcile.log(command.conversation_id)
             if self._bridge is not None:

@@ -75,7 +75,9 @@ class ClusterBridge:
             cm.CursorsMoved: lambda message: receipts.note(message.advanced, None),
             cm.UserTyping: lambda message: hub.push_typing(message.conversation_id, message.user_id),
             cm.MembersJoined: self._members_joined,
-            cm.ConversationUpdated: lambda message: hub.push_updated(message.conversation_id),
+            cm.ConversationUpdated: lambda message: hub.push_updated(
+                message.conversation_id, user_id=message.user_id
+            ),
             cm.ContentRefused: lambda message: hub.push_content_refused(*astuple(message)),
             cm.DeviceOpened: self._device_opened,
             cm.LoginsRevoked: lambda message: on_revoked(),
@@ -108,9 +110,9 @@ class ClusterBridge:
         """Users became members of a conversation."""
         self._gather(cm.NODES, cm.MembersJoined(conversation_id, tuple(user_ids), reason))
 
-    def updated(self, conversation_id: str) -> None:
-        """The title or the owner of a conversation changed."""
-        self._gather(cm.topic_of(conversation_id), cm.ConversationUpdated(conversation_id))
+    def updated(self, conversation_id: str, user_id: str | None = None) -> None:
+        """The title or the owner of a conversation changed; or what it is for this user."""
+        self._gather(cm.topic_of(conversation_id), cm.ConversationUpdated(conversation_id, user_id))
 
     def content_refused(self, conversation_id: str, sender_id: str, client_msg_id: str, reason: str) -> None:
         """A held message of this sender was refused for good."""

@@ -61,9 +61,10 @@ class MembersJoined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):
 
 
 class ConversationUpdated(msgspec.Struct, frozen=True, array_like=True, tag="updated"):
-    """The title or the owner of a conversation changed."""
+    """The title or the owner of a conversation changed; or, with `user_id`, what it is for that user."""
 
     conversation_id: str
+    user_id: str | None = None
 
 
 class ContentRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

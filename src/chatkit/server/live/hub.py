@@ -193,15 +193,19 @@ class Hub:
         push_volatile(ev.TypingPush(conversation_id=conversation_id, user_id=user_id), others)
         return len(others)
 
-    def push_updated(self, conversation_id: str, title: str | UnsetType = UNSET) -> int:
-        """Say to everybody online in a conversation that its title or owner changed. Returns to how many sessions."""
+    def push_updated(
+        self, conversation_id: str, title: str | UnsetType = UNSET, user_id: str | None = None
+    ) -> int:
+        """Say to everybody online in a conversation that its title or owner changed.
+
+        Or, with `user_id`, to that user that what it is for them did: their mute. Returns to how many sessions.
+        """
         audience = self._audiences.get(conversation_id)
         if audience is None:
             return 0
-        push_volatile(
-            ev.ConversationPush(conversation_id, audience.type, "UPDATED", title), [*audience.sessions]
-        )
-        return len(audience.sessions)
+        sessions = [it for it in audience.sessions if user_id in (None, it.user_id)]
+        push_volatile(ev.ConversationPush(conversation_id, audience.type, "UPDATED", title), sessions)
+        return len(sessions)
 
     def push_content_refused(
         self, conversation_id: str, sender_id: str, client_msg_id: str, reason: str
