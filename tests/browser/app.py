@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import ssl
 from pathlib import Path
 
@@ -35,7 +34,6 @@ MODULES = ("tests/javascript", "src/chatkit/web/client", "spec")
 
 OWN_PAGES = {
     "blank": '<!doctype html><title>blank</title><link rel="icon" href="data:,">',
-    "documented": re.findall(r"```html\n(.*?)```", (ROOT / "docs/javascript.md").read_text(), re.DOTALL)[0],
 }
 """Pages of a host beside the API, at `/own/NAME`."""
 

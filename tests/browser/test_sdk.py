@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
+from tests.docs.snippets import blocks
+
 from .app import PREFIX
-from .conftest import ServerProcess, Tab, token
+from .conftest import ROOT, SECRET, ServerProcess, Tab, token
 
 NewTab = Callable[..., Tab]
 
@@ -54,19 +60,78 @@ def cut_off(tab: Tab) -> None:
     tab.page.route("**/v1/conversations**", Route.abort)
 
 
-def test_the_page_of_the_docs_chats(server: ServerProcess, new_tab: NewTab) -> None:
-    chat = server.conversation("ann", "ben")
-    server.say("ben", chat, "hello", "k-1")
-    tab = new_tab()
-    page = tab.page
-    page.route("**/token", lambda route: route.fulfill(body=token("ann")))
-    page.goto(f"{server.url}/own/documented?conversation={chat}")
-    expect(page.locator("#log")).to_contain_text("ben: hello")
-    page.locator("#text").fill("hello yourself")
-    page.keyboard.press("Enter")
-    expect(page.locator("#log li").last).to_have_text("ann: hello yourself")
-    page.reload()
-    expect(page.locator("#log li").last).to_have_text("ann: hello yourself")
+class DocumentedHost:
+    """The host and the page of docs/javascript.md, in a folder of their own, as a process."""
+
+    def __init__(self, folder: Path) -> None:
+        page = ROOT / "docs/javascript.md"
+        (folder / "app.py").write_text(blocks(page, "python")[0].text)
+        (folder / "index.html").write_text(blocks(page, "html")[0].text)
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def start(self) -> None:
+        """Returns once it listens; on the same port as before."""
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(self.port), "--no-access-log"]
+        environment = {**os.environ, "CHATKIT_JWT_SECRET": SECRET}
+        self._process = subprocess.Popen(
+            command, cwd=self._folder, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+                self.port = int(found[1])
+                return
+        pytest.fail("the host of docs/javascript.md did not start")
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.communicate(timeout=30)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def documented(tmp_path: Path) -> Iterator[DocumentedHost]:
+    (tmp_path / "documented").mkdir()
+    host = DocumentedHost(tmp_path / "documented")
+    host.start()
+    yield host
+    host.stop()
+
+
+def test_the_host_and_the_page_of_the_docs_chat_in_two_tabs(
+    documented: DocumentedHost, new_tab: NewTab
+) -> None:
+    tabs = [new_tab(), new_tab()]
+    ann, ben = (tab.page for tab in tabs)
+    given = ["", " "]  # a login that gives nothing at first does not end the page
+    ann.route("**/token?*", lambda it: it.fulfill(body=given.pop()) if given else it.continue_())
+    ann.goto(f"{documented.url}/?user=ann")
+    ben.goto(f"{documented.url}/?user=ben")
+    expect(ann.locator("#state")).to_have_text("ann: online")
+    assert given == []
+    for page, text in ((ann, "hello"), (ben, "hello yourself")):
+        page.locator("#text").fill(text)
+        page.keyboard.press("Enter")
+    for page in (ann, ben):
+        expect(page.locator("#log li").last).to_have_text("ben: hello yourself")
+        expect(page.locator("#log")).to_contain_text("ann: hello")
+    for tab in tabs:
+        tab.expect_lost_connections()
+    documented.stop()
+    expect(ann.locator("#state")).not_to_have_text("ann: online")
+    ann.locator("#text").fill("written while it was away")
+    ann.keyboard.press("Enter")
+    expect(ann.locator("#log li").last).to_have_text("you: written while it was away SENDING")
+    documented.start()
+    expect(ben.locator("#log li").last).to_have_text("ann: written while it was away")
+    ann.reload()
+    expect(ann.locator("#log li").last).to_have_text("ann: written while it was away")
 
 
 def test_two_clients_talk_and_events_can_be_iterated(server: ServerProcess, new_tab: NewTab) -> None:
