@@ -4,7 +4,7 @@ Django has no lifespan, so a Starlette app holds both: the chat, then Django for
 Django, by whatever view, is logged out of the chat.
 
 Run: `pip install django`, then `python examples/cookie_django.py 8000`. Open http://127.0.0.1:8000/ and log in as lina
-(lighthouse) or omar (orchard).
+(lighthouse) or omar (orchard), who have a conversation, the lobby. The page is in `site_users.py` beside it.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ SETTINGS: dict[str, Any] = {  # your site has a settings.py
 
 
 def page(request: HttpRequest) -> HttpResponse:
-    """The login, and as whom the chat knows you."""
-    return HttpResponse(f'<meta name="csrf" content="{get_token(request)}">{PAGE}')
+    """The login and the chat."""
+    csrf = f'<meta name="csrf" content="{get_token(request)}">'
+    return HttpResponse(PAGE.replace("<title>", f"{csrf}<title>", 1))
 
 
 @require_POST

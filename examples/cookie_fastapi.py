@@ -3,7 +3,8 @@
 `RequestLogin` hands the site the whole handshake, and `origins` keeps pages of other sites from using the cookie.
 
 Run: `pip install fastapi`, then `python examples/cookie_fastapi.py 8000`. Open http://127.0.0.1:8000/ and log in as
-lina (lighthouse) or omar (orchard). `site_users.py` beside it has the users.
+lina (lighthouse) or omar (orchard), who have a conversation, the lobby. `site_users.py` beside it has the users and
+the page.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `RequestLogin` hands the site the whole handshake, and `origins` keeps pages of other sites from using the cookie.
 
 Run: `python examples/cookie_login.py 8000`, then open http://127.0.0.1:8000/ and log in as lina (lighthouse) or omar
-(orchard): the page says as whom the chat knows you. `site_users.py` beside it has the users.
+(orchard), who have a conversation, the lobby. `site_users.py` beside it has the users and the page.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The users and logins of a site, in its own SQLite database: what the `cookie_...` examples log in with.
+"""What the sites of the `cookie_...` examples have in common: users and logins in a SQLite database, and a page.
 
 It stands for the user table that your site has. A password is kept as a slow hash, a login as the digest of its cookie.
+`PAGE` is the site's only page, with chatkit's JavaScript client.
 
 Run: `python examples/site_users.py site.db lina` asks for a password and adds a user, or changes their password.
 """
@@ -30,32 +31,49 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS user (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS login (digest BLOB PRIMARY KEY, name TEXT NOT NULL, ends_ms INTEGER NOT NULL);
 """
-PAGE = """<!doctype html><meta charset="utf-8"><title>Login by cookie</title>
-<form><input name="user" placeholder="your name"><input name="password" type="password"><button>Log in</button></form>
-<button id="out">Log out</button><p id="state">not connected</p>
-<script>
-const state = document.getElementById("state");
-const socket = new WebSocket(`${location.origin.replace("http", "ws")}/chat/v1/ws`, "chatkit.v1.json");
-socket.onopen = () => socket.send(JSON.stringify({event: "HELLO", deviceId: "browser"}));
-socket.onmessage = message => {
-  for (const event of [JSON.parse(message.data)].flat()) {
-    if (event.event === "WELCOME") state.textContent = `logged in as ${event.userId}`;
-    if (event.event === "ERROR") state.textContent = event.message;
-  }
+PAGE = """<!doctype html><meta charset="utf-8"><title>A site with a chat</title><link rel="icon" href="data:,">
+<form id="in">
+  <input name="user" placeholder="your name"><input name="password" type="password"><button>Log in</button>
+</form>
+<button id="out">Log out</button><p id="state"></p>
+<ul id="log"></ul>
+<form id="write"><input name="text" autocomplete="off"><button>Send</button></form>
+<script type="module">
+import { ChatClient, contentOf } from "/chat/v1/client/chatkit.js";
+const at = id => document.getElementById(id);
+const client = new ChatClient();  // without a token the browser's cookie is the login
+
+client.addEventListener("change", () => {
+  const { state, reason } = client.status;
+  at("state").textContent = client.online ? `logged in as ${client.me}` : reason || state;
+  const messages = [...(client.conversation("lobby")?.messages ?? []), ...client.pending("lobby")];
+  at("log").replaceChildren(...messages.map(message => {
+    const line = document.createElement("li");
+    line.textContent = `${message.senderId ?? client.me}: ${contentOf(message).text ?? contentOf(message).type}`;
+    return line;
+  }));
+});
+at("write").onsubmit = event => {
+  event.preventDefault();
+  client.send("lobby", new FormData(event.target).get("text")).catch(error => at("state").textContent = error.message);
+  event.target.reset();
 };
-setInterval(() => socket.readyState === 1 && socket.send('{"event":"PING"}'), 20000);
+await client.start();
 
 async function post(path, body) {
   const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";  // where the framework asks for one
   const headers = {"Content-Type": "application/json", "X-CSRFToken": csrf};
   const answer = await fetch(path, {method: "POST", headers, body: JSON.stringify(body)});
-  if (answer.ok) location.reload(); else state.textContent = "wrong name or password";
+  if (answer.ok) location.reload(); else at("state").textContent = "wrong name or password";
 }
-document.querySelector("form").onsubmit = event => {
+at("in").onsubmit = event => {
   event.preventDefault();
   post("/login", Object.fromEntries(new FormData(event.target)));
 };
-document.getElementById("out").onclick = () => post("/logout", {});
+at("out").onclick = async () => {
+  await client.forget();
+  await post("/logout", {});
+};
 </script>"""
 
 T = TypeVar("T")

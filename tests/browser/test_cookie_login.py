@@ -44,6 +44,9 @@ def test_the_sites_own_page_is_logged_in_by_its_cookie(url: str, page: Page) -> 
     expect(page.locator("#state")).to_have_text("log in on the page first")
     log_in(page)
     assert page.evaluate("document.cookie") == ""
+    page.locator("[name=text]").fill("Hello")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#log")).to_contain_text("lina: Hello")
     page.get_by_role("button", name="Log out").click()
     expect(page.locator("#state")).to_have_text("log in on the page first")
 
