@@ -46,6 +46,10 @@ def test_enter_sends_and_shift_enter_breaks_the_line(server: ServerProcess, new_
     field.press("Shift+Enter")
     field.press_sequentially("two")
     expect(field).to_have_value("one\ntwo")
+    ann.choose(server.conversation("ann", "cleo"))
+    expect(field).to_have_value("")  # nothing is sent to whom it was not written to
+    ann.choose(chat)
+    expect(field).to_have_value("one\ntwo")
     field.press("Enter")
     expect(field).to_have_value("")
     ann.expect_state("one\ntwo", "SENT")

@@ -24,9 +24,11 @@ def test_a_message_is_edited_liked_and_answered(server: ServerProcess, new_tab: 
     ann.write("helo")
     ann.expect_state("helo", "READ")
 
+    ann.page.get_by_role("textbox", name="Message").fill("half of the next")
     ann.act("helo", "Edit")
     expect(ann.page.get_by_role("textbox", name="Message")).to_have_value("helo")
     ann.write("hello")
+    expect(ann.page.get_by_role("textbox", name="Message")).to_have_value("half of the next")
     for tab in (ann, ben):
         expect(tab.message("hello").locator(".edited")).to_be_visible()
     expect(ben.message("helo")).to_have_count(0)

@@ -7,11 +7,13 @@ import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
 
 const NOT_QUEUED = ["BAD_REQUEST", "TOO_LARGE", "QUEUE_FULL", "STORAGE"];
 const ROWS_MAX = 6;
+const DRAFTS_MAX = 100;
 
 export class Composer {
   #client;
   #sent;
   #openId = null;
+  #drafts = new Map(); // by conversation: what was written there and not sent, the longest ago first
   #context = null; // {kind: "edit" or "reply", entry}: what is being written is about
 
   /** @param {{client, sent: () => void}} parts */
@@ -20,14 +22,17 @@ export class Composer {
     this.#sent = sent;
     byId("composer").addEventListener("submit", (event) => this.#submitted(event));
     byId("text").addEventListener("keydown", (event) => this.#pressed(event));
-    byId("text").addEventListener("input", () => this.#edited());
+    byId("text").addEventListener("input", () => this.#typed());
     byId("context-end").addEventListener("click", () => this.#endContext());
   }
 
-  /** Another conversation is open, or none. */
+  /** Another conversation is open, or none; what was being written stays with the one before, while the page lives. */
   opened(conversationId) {
-    this.#openId = conversationId;
     this.#endContext();
+    this.#putAside(byId("text").value);
+    this.#openId = conversationId;
+    byId("text").value = this.#drafts.get(conversationId) ?? "";
+    this.#edited();
     if (conversationId !== null && matchMedia("(hover: hover)").matches) queueMicrotask(() => byId("text").focus());
   }
 
@@ -39,8 +44,16 @@ export class Composer {
     byId("send").disabled = isBlocked || field.value.trim() === "";
   }
 
+  #putAside(text) {
+    this.#drafts.delete(this.#openId);
+    if (text.trim() !== "" && this.#openId !== null) this.#drafts.set(this.#openId, text);
+    if (this.#drafts.size > DRAFTS_MAX) this.#drafts.delete(this.#drafts.keys().next().value);
+  }
+
   /** What is written next is an edit of this message, or answers it. @param {"edit" | "reply"} kind */
   begin(kind, entry) {
+    this.#endContext();
+    if (kind === "edit") this.#putAside(byId("text").value);
     this.#context = { kind, entry };
     const text = textOf(contentOf(entry));
     setLine(byId("context-text"), kind === "edit" ? "Editing" : `Answering ${entry.senderId}`, text);
@@ -59,7 +72,7 @@ export class Composer {
   }
 
   #endContext() {
-    if (this.#context?.kind === "edit") byId("text").value = "";
+    if (this.#context?.kind === "edit") byId("text").value = this.#drafts.get(this.#openId) ?? "";
     this.#context = null;
     byId("context").hidden = true;
     this.#edited();
@@ -103,7 +116,11 @@ export class Composer {
     const field = byId("text");
     field.rows = Math.min(ROWS_MAX, field.value.split("\n").length);
     byId("send").disabled = field.value.trim() === "";
-    if (field.value !== "") this.#client.typing(this.#openId);
+  }
+
+  #typed() {
+    this.#edited();
+    if (byId("text").value !== "") this.#client.typing(this.#openId);
   }
 }
 

@@ -4,18 +4,18 @@ import { byId, setAttribute } from "./dom.js";
 
 const THEMES = { system: "As the system has it", light: "Light", dark: "Dark" };
 
-export class Settings {
-  /** @param {{menu, theme: Theme, install: Install, login, signOut: () => void}} parts */
-  constructor({ menu, theme, install, login, signOut }) {
-    byId("settings").addEventListener("click", ({ currentTarget }) => {
-      const stay = { label: "Stay signed in here", kind: "checkbox", checked: login.stays, run: () => (login.stays = !login.stays) };
-      menu.open(currentTarget, "Settings", [
-        { name: "Colours", items: Object.entries(THEMES).map(([name, label]) => ({ label, kind: "radio", checked: theme.name === name, run: () => (theme.name = name) })) },
-        { name: "This browser", items: install.possible ? [stay, { label: "Install as an app", run: () => install.ask() }] : [stay] },
-        { name: "Login", items: [{ label: "Sign out", run: signOut }] },
-      ]);
-    });
-  }
+/** Open it when its button is pressed. @param {{menu, theme: Theme, install: Install, login, signOut: () => void}} parts */
+export function offerSettings({ menu, theme, install, login, signOut }) {
+  byId("settings").addEventListener("click", ({ currentTarget }) => {
+    const themes = Object.entries(THEMES).map(([name, label]) => ({ label, kind: "radio", checked: theme.name === name, run: () => (theme.name = name) }));
+    const stay = { label: "Stay signed in here", kind: "checkbox", checked: login.stays, run: () => (login.stays = !login.stays) };
+    const offer = { label: "Install as an app", run: () => install.ask() };
+    menu.open(currentTarget, "Settings", [
+      { name: "Colours", items: themes },
+      { name: "This browser", items: install.possible ? [stay, offer] : [stay] },
+      { name: "Login", items: [{ label: "Sign out", run: signOut }] },
+    ]);
+  });
 }
 
 /** Light, dark or as the system has it; remembered by this browser, for all tabs. */

@@ -1,5 +1,6 @@
 // The page as a whole: which conversation is open, and when to draw what. It reads the client, and its rooms tell the client what
-// the user did: notices.js, list.js, search.js, pane.js, composer.js, attach.js, settings.js, create.js. Everything from outside is shown as text only.
+// the user did: notices.js, list.js, search.js, pane.js, composer.js, attach.js, settings.js, create.js.
+// Everything from outside is shown as text only.
 
 import { Attachments } from "./attach.js";
 import { Composer } from "./composer.js";
@@ -10,7 +11,7 @@ import { Menu } from "./menu.js";
 import { Banner, toast } from "./notices.js";
 import { Pane } from "./pane.js";
 import { Search } from "./search.js";
-import { Settings } from "./settings.js";
+import { offerSettings } from "./settings.js";
 
 export class Ui {
   #client;
@@ -57,7 +58,7 @@ export class Ui {
     this.#attachments = new Attachments({ client, answered: () => this.#composer.answered(), sent: () => this.#pane.toEnd() });
     this.#search = new Search({ client, choose: (id, seq) => this.#found(id, seq) });
     this.#opened(this.openId);
-    new Settings({ menu, theme, install, login: this.#login, signOut: actions.signOut });
+    offerSettings({ menu, theme, install, login: this.#login, signOut: actions.signOut });
     new CreateDialog({ client, created: (id) => this.show(id) });
   }
 
