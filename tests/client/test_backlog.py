@@ -223,6 +223,7 @@ async def test_a_refused_save_during_a_fetch_loses_nothing(server: FakeServer, p
         group.start_soon(serve, line, [*LOG, new(11)], 11)
         await anyio.sleep(5)
 
+    store.close()
     assert app.told == [1, 2, 3, 10, 11]
 
 

@@ -128,7 +128,7 @@ def test_keys_are_the_times_that_slack_counts_by(tmp_path: Path) -> None:
         ({"users.json": [{}]}, "users.json:1.*without an id"),
         (export() | {"channels.json": [{"name": "x"}]}, "channels.json:1.*without an id"),
         (export() | {DAY: '[\n{"a": 1},\n{"a": }]'}, "general/2017-07-14.json:3: no JSON"),
-        (export() | {DAY: "[" * 5_000}, "nested too deeply"),
+        (export() | {DAY: "[" * 100_000}, "nested too deeply"),
     ],
 )
 def test_what_is_no_export_is_an_error_that_names_the_place(tmp_path: Path, files: Any, words: str) -> None:
