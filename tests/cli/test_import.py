@@ -31,7 +31,7 @@ def export(tmp_path: Path) -> Path:
 def test_a_dry_run_writes_nothing_and_a_run_is_repeated_without_harm(export: Path, tmp_path: Path) -> None:
     dry = chatkit("import", "slack", "export", "--dry-run", cwd=tmp_path)
     assert (dry.returncode, dry.stderr) == (0, "")
-    assert "slack:C1 general: 1 messages, 2 members, 2017-07-14 to 2017-07-14" in dry.stdout
+    assert "slack:C1 general: 1 message, 2 members, 2017-07-14 to 2017-07-14" in dry.stdout
     assert "1 channel_join: who came and went is not carried over (general/2017-07-14.json:1)" in dry.stdout
     assert not (tmp_path / "chat.db").exists()
 
@@ -117,13 +117,12 @@ def test_a_log_goes_out_and_comes_in_again(export: Path, tmp_path: Path) -> None
 
     copy = ("import", "chatkit", "log.jsonl", "--storage", "sqlite:///copy.db")
     assert (
-        chatkit(*copy, "--dry-run", cwd=tmp_path).stdout
-        == "1 conversations, 2 entries: nothing was written\n"
+        chatkit(*copy, "--dry-run", cwd=tmp_path).stdout == "1 conversation, 2 entries: nothing was written\n"
     )
     assert not (tmp_path / "copy.db").exists()
     first, again = (chatkit(*copy, cwd=tmp_path).stdout for _ in "12")
-    assert first == "1 conversations, 2 entries: 2 were added, 0 were there already\n"
-    assert again == "1 conversations, 2 entries: 0 were added, 2 were there already\n"
+    assert first == "1 conversation, 2 entries: 2 added, 0 there already\n"
+    assert again == "1 conversation, 2 entries: 0 added, 2 there already\n"
     assert chatkit("verify", "copy.db", cwd=tmp_path).returncode == 0
     second = chatkit("export", "-", "--storage", "sqlite:///copy.db", cwd=tmp_path).stdout
     assert second == (tmp_path / "log.jsonl").read_text()

@@ -71,22 +71,30 @@ def report_of(plan: Plan, totals: ImportTotals | None, members_max: int) -> Impo
     return ImportReport(found, empty, len(plan.users), plan.messages, omissions, totals)
 
 
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun: `1 message`, `2 messages`, `2 entries`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
+
+
 def words_of(report: ImportReport, storage: str) -> str:
     """The same, for people."""
     lines = [
-        f"{len(report.conversations)} conversations, {report.users} users, {report.messages} messages",
+        f"{counted(len(report.conversations), 'conversation')}, {counted(report.users, 'user')},"
+        f" {counted(report.messages, 'message')}",
     ]
     for it in report.conversations[:_SHOWN_MAX]:
         span = f"{utc(it.first_ts):%Y-%m-%d} to {utc(it.last_ts):%Y-%m-%d}"
         cut = f", {it.members_left_out} more do not fit" if it.members_left_out else ""
         title = f" {one_line(it.title)}" if it.title else ""
         lines.append(
-            f"  {it.conversation_id}{title}: {it.messages} messages, {it.members} members{cut}, {span}"
+            f"  {it.conversation_id}{title}: {counted(it.messages, 'message')},"
+            f" {counted(it.members, 'member')}{cut}, {span}"
         )
     if len(report.conversations) > _SHOWN_MAX:
         lines.append(f"  and {len(report.conversations) - _SHOWN_MAX} more; --json names all")
     if report.empty_conversations:
-        lines.append(f"{report.empty_conversations} conversations without messages are not made")
+        empty = counted(report.empty_conversations, "conversation")
+        lines.append(f"left out as well: {empty} without messages")
     lines += _left_out(report, of_messages=True) + _left_out(report, of_messages=False)
     return "\n".join([*lines, *_done(report.imported, storage)])
 
@@ -105,14 +113,14 @@ def _done(totals: ImportTotals | None, storage: str) -> list[str]:
     if totals is None:
         return ["nothing was written"]
     lines = [
-        f"{storage}: {totals.added} entries added in {totals.conversations_made} new conversations and those there;"
-        f" {totals.known} were there already"
+        f"{storage}: {counted(totals.added, 'entry', 'entries')} added, {totals.known} there already;"
+        f" {counted(totals.conversations_made, 'conversation')} made"
     ]
     if totals.changed:
         lines.append(f"{totals.changed} of these say something else in the export now; what is here stays")
     if totals.not_members:
         lines.append(
-            f"{totals.not_members} members of the export are not in a conversation here; see --add-members"
+            f"{counted(totals.not_members, 'member')} of the export not in a conversation here; see --add-members"
         )
     if totals.unmatched:
         names = ", ".join(totals.unmatched[:5])

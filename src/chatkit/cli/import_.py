@@ -25,7 +25,7 @@ from ..importing.times import Zone
 from ..ports import Ports
 from ..storage.base import Store
 from ..storage.verify_report import Progress
-from ._import_report import report_of, words_of
+from ._import_report import counted, report_of, words_of
 from ._progress import Shown, shown
 from .common import exit_codes
 from .configured import configured
@@ -172,10 +172,8 @@ def _import_log(path: Path, storage: str, *, dry_run: bool, as_json: bool) -> No
     if as_json:
         click.echo(msgspec.json.encode(totals))
         return
-    counts = f"{totals.conversations} conversations, {totals.done} entries"
-    done = (
-        "nothing was written" if dry_run else f"{totals.added} were added, {totals.known} were there already"
-    )
+    counts = f"{counted(totals.conversations, 'conversation')}, {counted(totals.done, 'entry', 'entries')}"
+    done = "nothing was written" if dry_run else f"{totals.added} added, {totals.known} there already"
     click.echo(f"{counts}: {done}")
 
 
