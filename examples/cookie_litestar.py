@@ -44,8 +44,7 @@ def create_app(origin: str) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        for name, password in DEMO_USERS.items():
-            await users.add(name, password)
+        await users.add_missing(DEMO_USERS)
         async with server:  # a mounted app's own lifespan never runs
             await server.ensure_conversation("lobby", "GROUP", "lina", ["omar"], title="Lobby")
             yield

@@ -15,7 +15,7 @@ import secrets
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -91,16 +91,24 @@ class SiteUsers:
         with self._transaction() as database:
             database.executescript(SCHEMA)
 
-    async def add(self, name: str, password: str) -> None:
-        """Afterwards there is such a user, with this password."""
-        await anyio.to_thread.run_sync(self.add_now, name, password)
+    async def add_missing(self, passwords: Mapping[str, str]) -> None:
+        """Afterwards all of these are users; who was one already keeps their password."""
 
-    def add_now(self, name: str, password: str) -> None:
-        """As `add`, for a script."""
+        def add() -> None:
+            with self._transaction() as database:
+                there = {name for (name,) in database.execute("SELECT name FROM user")}
+            for name in passwords.keys() - there:
+                self.put_now(name, passwords[name])
+
+        await anyio.to_thread.run_sync(add)
+
+    def put_now(self, name: str, password: str) -> None:
+        """Add a user, or give one another password, which ends their logins. For a script: it blocks."""
         salt = secrets.token_bytes(16)
+        row = (name, salt, _hash(password, salt))
         with self._transaction() as database:
-            row = (name, salt, _hash(password, salt))
             database.execute("INSERT OR REPLACE INTO user VALUES (?, ?, ?)", row)
+            database.execute("DELETE FROM login WHERE name = ?", (name,))
 
     async def log_in(self, name: str, password: str) -> str | None:
         """The cookie of a new login; None if there is no such user, or the password is another one."""
@@ -127,9 +135,11 @@ class SiteUsers:
         if not hmac.compare_digest(_hash(password, salt), right):  # as slow for a name that nobody has
             return None
         cookie = secrets.token_urlsafe(32)
+        now_ms = int(time.time() * 1000)
         with self._transaction() as database:
-            ends_ms = int((time.time() + SESSION_S) * 1000)
-            database.execute("INSERT INTO login VALUES (?, ?, ?)", (_digest(cookie), name, ends_ms))
+            database.execute("DELETE FROM login WHERE ends_ms < ?", (now_ms,))
+            row = (_digest(cookie), name, now_ms + SESSION_S * 1000)
+            database.execute("INSERT INTO login VALUES (?, ?, ?)", row)
         return cookie
 
     async def _of_login(
@@ -158,7 +168,7 @@ def _digest(cookie: str) -> bytes:
 
 def main(path: str, name: str) -> None:
     """Add a user, or change their password."""
-    SiteUsers(path).add_now(name, getpass.getpass(f"password of {name}: "))
+    SiteUsers(path).put_now(name, getpass.getpass(f"password of {name}: "))
 
 
 if __name__ == "__main__":

@@ -125,9 +125,13 @@ async def test_site_users_adds_a_user(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(script.getpass, "getpass", lambda _: next(passwords))
     script.main(str(tmp_path / "site.db"), "lina")
     users = script.SiteUsers(tmp_path / "site.db")
-    assert await users.log_in("lina", "first") is not None
+    before = await users.log_in("lina", "first")
+    assert before is not None
     script.main(str(tmp_path / "site.db"), "lina")
     assert await users.log_in("lina", "first") is None
+    assert await users.log_out(before) is None, "another password ends what was logged in"
+    await users.add_missing({"lina": "third", "omar": "fourth"})
+    assert await users.log_in("omar", "fourth") is not None
     cookie = await users.log_in("lina", "second")
     assert await users.log_out(cookie) == "lina"
     assert await users.log_out(cookie) is None
