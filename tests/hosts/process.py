@@ -32,6 +32,13 @@ HOSTS = {
     "uvicorn-asyncio-websockets": (*UVICORN, "--loop", "asyncio", "--ws", "websockets"),
     "uvicorn-sansio": (*UVICORN, "--ws", "websockets-sansio"),
     "uvicorn-wsproto": (*UVICORN, "--ws", "wsproto"),
+    "gunicorn": (
+        "gunicorn",
+        APP,
+        "--worker-class=uvicorn_worker.UvicornWorker",
+        "--workers=1",
+        "--bind=127.0.0.1:{port}",
+    ),
     "hypercorn": ("hypercorn", APP, "--bind", "127.0.0.1:{port}", "--workers", "0"),
     "hypercorn-uvloop": ("hypercorn", APP, "--bind", "127.0.0.1:{port}", "--workers", "0", "-k", "uvloop"),
     "granian": ("granian", APP, "--interface", "asgi", "--port", "{port}"),

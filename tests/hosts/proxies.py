@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import ssl
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +15,18 @@ import trustme
 
 from tests.docs.snippets import ROOT
 from tests.servers import missing
-from tests.servers.process import ServerProcess
+from tests.servers.process import ServerProcess, free_port
 
 EXAMPLES = ROOT / "examples"
 NAMES = ("nginx", "haproxy", "caddy")
 
 
 class Door(NamedTuple):
-    """A proxy that runs: where, and whom to trust for it."""
+    """A proxy that runs: where, whom to trust for it, and its folder."""
 
     url: str
     trust: ssl.SSLContext | None
+    folder: Path
 
 
 class Site(NamedTuple):
@@ -95,9 +97,16 @@ def _caddy(site: Site) -> list[str]:
         "chat.example.org {\n": f"https://localhost:{site.port} {{{certificate}",
         "127.0.0.1:8080": f"127.0.0.1:{site.behind}",
     }
-    own = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
+    own = f"{{\n\tadmin 127.0.0.1:{free_port()}\n\tauto_https disable_redirects\n}}\n"
     (site.folder / "Caddyfile").write_text(own + changed("Caddyfile", **words))
     return ["run", "--config", str(site.folder / "Caddyfile"), "--adapter", "caddyfile"]
+
+
+def reload_caddy(folder: Path) -> None:
+    """Return when Caddy serves by its file again, as after `systemctl reload caddy`."""
+    words = [find("caddy"), "reload", "--force", "--config", str(folder / "Caddyfile")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
 
 
 _ARGUMENTS: dict[str, Callable[[Site], list[str]]] = {"nginx": _nginx, "haproxy": _haproxy, "caddy": _caddy}
@@ -117,7 +126,7 @@ def proxy(name: str, folder: Path, behind: int) -> tuple[ServerProcess, Door]:
 
     server = ServerProcess(command, folder, lambda _: True)
     if name == "haproxy":
-        return server, Door(f"http://localhost:{server.port}", None)
+        return server, Door(f"http://localhost:{server.port}", None, folder)
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
-    return server, Door(f"https://localhost:{server.port}", trust)
+    return server, Door(f"https://localhost:{server.port}", trust, folder)

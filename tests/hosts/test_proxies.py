@@ -25,7 +25,7 @@ from tests.blackbox.tokens import token
 from tests.docs.snippets import ROOT, blocks
 from tests.servers.process import running
 
-from .proxies import EXAMPLES, NAMES, Door, proxy
+from .proxies import EXAMPLES, NAMES, Door, proxy, reload_caddy
 
 FILE = b"\x89PNG\r\n\x1a\n" + bytes(3 * 1024 * 1024)
 OF_ONE_ADDRESS = 4
@@ -96,7 +96,7 @@ def heard(socket: ClientConnection) -> tuple[list[str], int, str]:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_users_chat_and_send_files_through_it(name: str, doors: Doors, tmp_path: Path) -> None:
-    url, trust = doors(name)
+    url, trust, _ = doors(name)
     conversation, user, other = f"g-{name}", f"lina-{name}", f"omar-{name}"
     with anyio.fail_after(40):
         async with (
@@ -139,6 +139,16 @@ def test_its_clients_keep_their_addresses_and_hear_why_they_are_closed(name: str
         assert heard(one_more)[:2] == (["ERROR"], 4002)
         other = stack.enter_context(opened(door, "omar", "127.0.0.3"))
         assert "WELCOME" in str(other.recv(timeout=20))
+
+
+def test_caddy_leaves_websockets_alone_when_it_is_told_to_read_its_file_again(doors: Doors) -> None:
+    door = doors("caddy")
+    with opened(door, "lina", "127.0.0.4") as socket:
+        assert "WELCOME" in str(socket.recv(timeout=20))
+        reload_caddy(door.folder)
+        socket.send('{"event":"PING"}')
+        while "PONG" not in str(socket.recv(timeout=20)):
+            pass  # what else is said after a login
 
 
 def test_the_drain_of_the_server_is_heard_through_all_of_them(chat: Chat, doors: Doors) -> None:
