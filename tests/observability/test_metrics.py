@@ -27,7 +27,7 @@ from chatkit.ports import Ports
 from chatkit.push.base import Dead, Delivered, Push, Result, Retry
 from chatkit.server.live.audience import Audience
 from chatkit.server.live.delivery_times import TIMED_PER_SECOND, DeliveryTimes
-from chatkit.server.moderation.verdicts import Allow, Submission
+from chatkit.server.moderation.verdicts import Allow, Hold, Submission
 from chatkit.server.seq_check import SeqCheck
 from chatkit.storage import base
 from chatkit.storage.base import Appended, Command, Entry, MembersChanged, Outcome
@@ -178,6 +178,41 @@ async def test_repeats_are_counted_beside_a_moderator_too() -> None:
         found = risen(metrics)
     sends = {result: found[f'chatkit_sends_total{{result="{result}"}}'] for result in ("stored", "repeat")}
     assert sends == {"stored": 1, "repeat": 2}
+
+
+async def hold_all(submissions: Sequence[Submission]) -> Sequence[Hold]:
+    """A moderator that wants somebody to look at everything."""
+    return [Hold("look") for _ in submissions]
+
+
+async def test_what_is_kept_for_review_is_counted_as_held() -> None:
+    metrics = Metrics()
+    async with serving(instruments=[metrics], moderator=hold_all) as server:
+        name = await group(server, "ann")
+        ann = await login(server, "ann")
+        for _ in range(2):
+            ann.say(text(name, "k1"))
+            await ann.hear("ERROR")
+        await server._committer.flush()
+        found = risen(metrics)
+    assert {it: found[it] for it in found if it.startswith("chatkit_sends")} == {
+        'chatkit_sends_total{result="held"}': 2
+    }
+
+
+async def test_changes_of_members_are_not_timed_as_messages() -> None:
+    metrics = Metrics()
+    async with serving(instruments=[metrics]) as server:
+        name = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        await server.add_members(name, "ann", ["cem"])
+        await ben.hear("NEW_MSG")
+        ann.say(text(name, "k1"))
+        await ben.hear("NEW_MSG")
+        ben.say(delivered(name, 3))
+        await server._committer.flush()
+
+        assert shown(metrics)["chatkit_delivery_latency_seconds_count"] == 1
 
 
 async def test_messages_of_one_frame_are_each_timed_for_each_device_once() -> None:

@@ -35,7 +35,7 @@ class CommittedBatch(msgspec.Struct, frozen=True, gc=False):
             (`AdvanceDelivered`, `ConfirmMessage`, `AdvanceRead`).
         outcomes: What became of each. An `Appended` with `repeat` is the old answer to a message that came again.
         received_s: When each was received: when its frame was read, or its request was handled.
-        offered: To how many sessions of this node each was offered, at once.
+        offered: To how many sessions of this node each was offered, at once; the one that sent it is not among them.
         began_s: When the transaction began.
         durable_s: When it was durable.
         published_s: When the answers and pushes of all of it were in the send buffers of their sessions.

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from ..core.log.commands import AdvanceDelivered, AdvanceRead, Append, Command, ConfirmMessage
-from ..core.log.outcomes import Advanced, Appended, Outcome, Refused
+from ..core.log.outcomes import Advanced, Appended, Held, Outcome, Refused
 from ..errors import ConfigurationError, RefusedError, UnavailableError
 from ..types import Sent
 from .figures import Counter, Figures, Gauge, Histogram
@@ -40,7 +40,7 @@ _ACKS: Final[dict[type, str]] = {
     ConfirmMessage: "message",
     AdvanceRead: "read",
 }
-_RESULTS: Final = ("stored", "repeat", "refused", "failed")
+_RESULTS: Final = ("stored", "repeat", "held", "refused", "failed")
 _PUSHES: Final = ("delivered", "retry", "dead", "refused", "unknown", "cancelled")
 _VERDICTS: Final = ("allow", "rewrite", "refuse", "hold", "unasked")
 _SIDES: Final = ("server", "client")
@@ -204,6 +204,7 @@ class Metrics(Instrument):
         kinds = collections.Counter(zip(map(type, commands), map(type, outcomes), strict=True))
         repeats = [n for (it, outcome), n in kinds.items() if outcome is Appended and issubclass(it, Append)]
         self._sends.add(sum(repeats), "repeat")
+        self._sends.add(sum(n for (_, outcome), n in kinds.items() if outcome is Held), "held")
         for command_type, kind in _ACKS.items():
             self._acks.add(kinds[command_type, Advanced], kind)
         if any(outcome_type is Refused for _, outcome_type in kinds):

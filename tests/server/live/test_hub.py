@@ -152,10 +152,10 @@ def test_what_waited_is_applied_in_turns_of_bounded_work(
     world.log(*range(5, 20), by="u-0", origin=ann)
     world.asks()
     world.log(4, by="ben")
-    assert (world.position, world.asks()) == (6, True), "the next one, and ten deliveries of what waited"
+    assert (world.position, world.asks()) == (7, True), "the next one, and ten deliveries of what waited"
     world.log(30)
-    assert world.position == 8, "the next call goes on"
-    world.log(*range(9, 20), by="u-0")
+    assert world.position == 10, "the next call goes on"
+    world.log(*range(11, 20), by="u-0")
     assert world.position == 19
 
     assert [heard(it) for it in others] == [list(range(4, 20))] * 4

@@ -151,7 +151,7 @@ class Hub:
         turn of the event loop; the rest goes on with the next call, which the log is asked for.
 
         Returns:
-            How many sessions something was offered to, each counted once per entry.
+            How many sessions something was offered to, each counted once per entry; not the one that sent it.
         """
         audience = self._audiences.get(entry.conversation_id)
         if audience is None or entry.seq <= audience.position:
@@ -180,8 +180,8 @@ class Hub:
         if self._times is not None:
             self._times.published(audience, entries)
         push_run(entries, audience.sessions, origin)
-        count = len(audience.sessions)
-        self.offered += (count - (origin in audience.sessions)) * len(entries)
+        count = len(audience.sessions) - (origin in audience.sessions)
+        self.offered += count * len(entries)
         return [count] * len(entries)
 
     def push_typing(self, conversation_id: str, user_id: str) -> int:
@@ -274,11 +274,12 @@ class Hub:
             session.answer(ev.ConversationPush(name, kind, "LEFT"))
         if applied.uncertain:
             self._to_reconcile.joined(name, applied.uncertain, applied.reason)
-        if self._times is not None:
+        if self._times is not None and applied.entry.client_msg_id is not None:  # somebody sent it
             self._times.published(audience, (applied.entry,))
         push_entry(applied.entry, applied.recipients, applied.origin)
-        self.offered += len(applied.recipients) - (applied.origin in applied.recipients)
-        return len(applied.recipients)
+        count = len(applied.recipients) - (applied.origin in applied.recipients)
+        self.offered += count
+        return count
 
     def _publish_kept(self, audience: Audience) -> int:
         """Apply the kept entries that are next now, within the bound of a turn."""
