@@ -304,7 +304,7 @@ async def resume_tokens_end(recording: Recording) -> None:
         await come_back(there)
         await come_back(there)
         for _ in range(30):
-            await there.servers[0].engine.execute(EndLogins(), Done)
+            await there.servers[0].engine.execute(EndLogins(there.servers[0].engine._now_ms()), Done)
             await come_back(there)
             await there.talk(60)
 

@@ -151,7 +151,7 @@ async def test_times_are_those_of_the_clock_and_in_order() -> None:
     times = [accept.start_time, commit.start_time, commit.end_time, out.start_time, out.end_time]
     assert times == sorted(times, key=lambda it: it or 0)
     assert accept.end_time == out.end_time
-    assert attributes(out)["chatkit.sessions"] == 1, "the sender's own"
+    assert attributes(out)["chatkit.sessions"] == 0, "not to the sender itself"
     assert attributes(accept)["messaging.message.body.size"] == len('{"text":"hello","type":"TEXT"}')
 
 
