@@ -19,6 +19,9 @@ GrantedRole = Literal["ADMIN", "MEMBER", "GUEST"]
 Role = Literal["OWNER"] | GrantedRole
 """What a member is. Of a SINGLE both are MEMBER; what each may do is in `chatkit.Policy`."""
 
+Notify = Literal["ALL", "MENTIONS", "NONE"]
+"""What of a conversation wakes a user: everything, what mentions them, or nothing."""
+
 History = Literal["FROM_JOIN", "FROM_START"]
 """What whoever joins a GROUP may read of the time before: nothing, or all of it."""
 

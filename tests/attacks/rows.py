@@ -83,6 +83,7 @@ HTTP: Final[dict[str, tuple[Ask, ...]]] = {
         Ask("REFUSED", body={"ownerId": "{me}"}, insiders=True),
         Ask("REFUSED", body={"history": "FROM_START"}, insiders=True),
     ),
+    "GET /v1/conversations/{conversation_id}/pins": (Ask(),),
     "GET /v1/conversations/{conversation_id}/members": (Ask(), Ask(query="cursor={u}")),
     "GET /v1/conversations/{conversation_id}/receipts": (Ask(), Ask(query="cursor={u}")),
     "POST /v1/conversations/{conversation_id}/members": (

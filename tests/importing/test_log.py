@@ -22,7 +22,18 @@ from chatkit.storage.base import SetRole, UpdateConversation
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.verify import full_report
-from chatkit.testing.contracts.storage_commands import NOW, add, do, group, one, recall, remove, send, single
+from chatkit.testing.contracts.storage_commands import (
+    NOW,
+    add,
+    do,
+    group,
+    one,
+    recall,
+    remove,
+    send,
+    single,
+    title_entry,
+)
 from chatkit.wire.payload import canonical
 
 from .exports import write
@@ -198,7 +209,9 @@ async def test_edits_reactions_and_answers_name_the_same_messages(store: MemoryS
 
 
 async def test_owner_and_roles_come_along(store: MemoryStore, tmp_path: Path) -> None:
-    await do(store, group("g", "ann", "bob", "cat"), UpdateConversation("g", None, "Tea", "bob", NOW))
+    await do(
+        store, group("g", "ann", "bob", "cat"), UpdateConversation("g", None, title_entry("Tea"), "bob", NOW)
+    )
     await do(store, SetRole("g", None, "cat", "ADMIN", NOW))
     other = MemoryStore(ids=SystemIds())
     await imported(other, await other.migrate(), tmp_path, await exported(store))
@@ -288,7 +301,9 @@ async def test_wherever_it_is_cut_off_a_repeat_sets_the_roles(
     store: MemoryStore, tmp_path: Path, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_import, "_BATCH", 2)
-    await do(store, group("g", "ann", "bob", "cat"), UpdateConversation("g", None, "Tea", "bob", NOW))
+    await do(
+        store, group("g", "ann", "bob", "cat"), UpdateConversation("g", None, title_entry("Tea"), "bob", NOW)
+    )
     await do(store, SetRole("g", None, "cat", "ADMIN", NOW), SetRole("g", None, "ann", "GUEST", NOW))
     await do(store, *[send("g", "bob", key, key) for key in "abcd"])
     content = await exported(store)

@@ -15,7 +15,7 @@ from chatkit.ports import SystemIds
 from chatkit.storage.base import SetRole, UpdateConversation
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.postgres import PostgresStore
-from chatkit.testing.contracts.storage_commands import NOW, do, group, send
+from chatkit.testing.contracts.storage_commands import NOW, do, group, send, title_entry
 from tests.servers.postgres import PostgresServer, serving
 
 from .exports import bring_in
@@ -66,7 +66,7 @@ async def test_live_messages_between_those_of_an_import(
 async def test_roles_come_with_the_last_entries(server: PostgresServer, tmp_path: Path) -> None:
     memory = MemoryStore(ids=SystemIds())
     await memory.migrate()
-    await do(memory, group("g", "ann", "bob"), UpdateConversation("g", None, "Tea", "bob", NOW))
+    await do(memory, group("g", "ann", "bob"), UpdateConversation("g", None, title_entry("Tea"), "bob", NOW))
     await do(memory, SetRole("g", None, "ann", "ADMIN", NOW), send("g", "bob", "k", "x"))
     store = PostgresStore(server.empty_log(), ids=SystemIds())
     await imported(store, await store.migrate(), tmp_path, await exported(memory))

@@ -79,7 +79,7 @@ async def work(address: str, path: Path) -> None:
     await store.migrate()
     provider = WritingProvider(path)
     for number in range(COUNTS_MAX):
-        store._unread.keep((-number, f"somebody {number}", 0, 1), 1)
+        store._unread.keep((-number, f"somebody {number}", 0, 1), (1, 0))
     worker = DeliveryWorker(store, {"file": provider}, config=DeliveryConfig(push_after_s=0.0))
     early = 0
     while await worker.run_once() or (await store.deliveries.lag()).waiting:

@@ -251,8 +251,16 @@ DAMAGES = (
            "the conversation with number 77 has no row, but entries up to seq 0"),
     Damage("a delivery of no conversation", "INSERT INTO delivery VALUES (77, 'ann', 'phone', 1, 1, 0, 0, 1, '')",
            "outbox", "the conversation with number 77 has no row, but 1 in delivery"),
-    Damage("a mute of no conversation", "INSERT INTO mute VALUES (77, 'ann', 1)",
+    Damage("a mute of no conversation", "INSERT INTO mute VALUES (77, 'ann', 1, 0)",
            "outbox", "the conversation with number 77 has no row, but 1 in mute"),
+    Damage("a mention of no conversation", "INSERT INTO mention VALUES (77, 'ann', 1)",
+           "mention", "the conversation with number 77 has no row, but 1 in mention"),
+    Damage("a mention by a change of members", "INSERT INTO mention VALUES (2, 'bob', 1)",
+           "mention", "conversation h has a mention of bob by seq 1, which is no message and no edit"),
+    Damage("a pin of no conversation", "INSERT INTO pin VALUES (77, 1, 2)",
+           "pin", "the conversation with number 77 has no row, but 1 in pin"),
+    Damage("a pin that no entry made", "INSERT INTO pin VALUES (2, 3, 4)",
+           "pin", "conversation h has seq 3 pinned by seq 4, which are no message and a pin"),
     Damage("a push of no conversation",
            "INSERT INTO push_record VALUES (77, 'ann', 'phone', 1, 'apns', 1, 'TAKEN', '', '', 1, 1)",
            "outbox", "the conversation with number 77 has no row, but 1 in push_record"),
@@ -297,7 +305,7 @@ DAMAGES = (
            "row", "conversation g has a row in conversation that breaks CHECK (type IN ('SINGLE', 'GROUP'))"),
     Damage("an entry of no kind", "UPDATE message SET kind = 'SYSTEM' WHERE conversation_key = 2 AND seq = 9",
            "row", "conversation h has a row in message that breaks "
-           "CHECK (kind = 'USER' OR kind IN ('MEMBER', 'RECALL', 'EDIT', 'REACTION'))"),
+           "CHECK (kind = 'USER' OR kind IN ('MEMBER', 'RECALL', 'EDIT', 'REACTION', 'PINNED', 'TITLE'))"),
     # What the server's own entries say.
     Damage("a change of members that names none",
            """UPDATE message SET payload = CAST('{"type":"MEMBER","op":"CREATED"}' AS BLOB) """

@@ -21,7 +21,16 @@ from chatkit.errors import NotFoundError
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.contracts.storage_commands import NOW, snapshot, text
+from chatkit.testing.contracts.storage_commands import (
+    NOW,
+    edited,
+    mentioning,
+    pinned,
+    retitled,
+    snapshot,
+    text,
+    title_entry,
+)
 
 from .ids import seeded_ids
 
@@ -42,6 +51,7 @@ class History:
         self._names = ["g-e0-1", "nonsense", "fffff-e0-1"]
         self._makers: list[tuple[int, Callable[[], base.Command]]] = [
             (30, self._send),
+            (12, self._say),
             (18, self._deliver),
             (10, self._confirm),
             (8, self._read),
@@ -104,6 +114,19 @@ class History:
         payload = text(words if self._chance.random() < 0.1 else f"words of {key}")
         return base.Append(self._where(), self._pick(USERS), f"k{key}", payload, payload[:20], self._now())
 
+    def _say(self) -> base.Append:
+        """What does something besides being stored."""
+        where, user, name = self._where(), self._pick(USERS), self._name().replace("nonsense", "g-e0-2")
+        key, kind = f"k{self._chance.randrange(200)}", self._chance.randrange(5)
+        if kind == 0:
+            return pinned(where, user, name, unpin=self._chance.random() < 0.3, key=key)
+        if kind == 1:
+            return replace(retitled(where, user, self._pick([None, "title", "new"]), key), client_msg_id=key)
+        mentions = self._chance.sample([*USERS, "nobody", "*"], 2)
+        if kind == 2:
+            return edited(where, user, name, key, self._now(), key, mentions)
+        return mentioning(where, user, key, *mentions, at_ms=self._now())
+
     def _deliver(self) -> base.AdvanceDelivered:
         return base.AdvanceDelivered(
             self._where(), self._pick(USERS), self._pick(DEVICES), self._seq(), self._now()
@@ -156,8 +179,11 @@ class History:
 
     def _update(self) -> base.UpdateConversation:
         title, owner = self._pick([None, "title", "other"]), self._pick([None, *USERS])
+        description = self._pick([None, None, "", "for tea"])
         by, history = self._pick([*USERS, None]), self._pick([None, None, "FROM_JOIN", "FROM_START"])
-        return base.UpdateConversation(self._where(), by, title, owner, self._now(), history)
+        return base.UpdateConversation(
+            self._where(), by, title_entry(title, description), owner, self._now(), history
+        )
 
     def _block(self) -> base.BlockUser:
         return base.BlockUser(self._pick(USERS), self._pick(USERS), self._now())
@@ -215,7 +241,12 @@ class History:
         return base.Expire(self._where(), self._seq(), self._pick([None, *USERS]), self._now())
 
     def _mute(self) -> base.Mute:
-        return base.Mute(self._where(), self._pick(USERS), self._pick([0, NOW + 10, NOW + 10_000]))
+        return base.Mute(
+            self._where(),
+            self._pick(USERS),
+            self._pick([0, NOW + 10, NOW + 10_000]),
+            self._chance.random() < 0.5,
+        )
 
     def _register_push(self) -> base.RegisterPush:
         place = (self._pick(USERS), self._pick(DEVICES))
@@ -259,6 +290,13 @@ class Names:
 
     def own(self, command: base.Command) -> base.Command:
         """A command that names messages by common ids, as this store knows them."""
+        if isinstance(command, base.Append):
+            payload = re.sub(
+                rb'(?<="messageId":")([^-"]+)-',
+                lambda it: f"{self._numbers.get(it[1].decode(), it[1].decode())}-".encode(),
+                command.payload,
+            )
+            return replace(command, payload=payload)
         if not isinstance(command, base.Recall | base.ConfirmMessage):
             return command
         name, dash, rest = command.message_id.partition("-")

@@ -21,6 +21,7 @@ from chatkit.testing.contracts.storage_commands import (
     remove,
     send,
     single,
+    title_entry,
 )
 
 from .ids import seeded_ids
@@ -94,7 +95,7 @@ BATCHES: dict[str, list[Make]] = {
     "joining by the host": [lambda n: add(f"g{n}", None, "dan")],
     "leaving": [lambda n: remove(f"g{n}", "ann", "cat")],
     "owners that leave": [lambda n: remove(f"g{n}", "ann", "ann")],
-    "titles and owners": [lambda n: base.UpdateConversation(f"g{n}", "ann", "new", f"u{n}", 9)],
+    "titles and owners": [lambda n: base.UpdateConversation(f"g{n}", "ann", title_entry("new"), f"u{n}", 9)],
     "blocks": [lambda n: base.BlockUser("ann", f"u{n}", 9)],
     "blocks that end": [lambda n: base.UnblockUser("ann", f"u{n}")],
     "sessions": [lambda n: device(f"u{n}", "new")],

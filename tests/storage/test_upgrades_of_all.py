@@ -20,7 +20,17 @@ from chatkit.storage.postgres.verify import verify_database
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.store import APPLICATION_ID
 from chatkit.storage.verify_report import Report
-from chatkit.testing.contracts.storage_commands import NOW, add, do, group, refused, send, snapshot, text
+from chatkit.testing.contracts.storage_commands import (
+    NOW,
+    add,
+    do,
+    group,
+    refused,
+    send,
+    snapshot,
+    text,
+    title_entry,
+)
 from tests.servers.postgres import PostgresServer, serving
 
 from .ids import seeded_ids
@@ -84,7 +94,7 @@ async def go_on(store: base.Store) -> None:
     await do(
         store,
         add("g", None, *USERS),
-        base.UpdateConversation("g", None, "title", "ann", NOW, history="FROM_START"),
+        base.UpdateConversation("g", None, title_entry("title"), "ann", NOW, history="FROM_START"),
         base.SetRole("g", "ann", "bob", "ADMIN", NOW),
         base.SilenceMember("g", "ann", "bob", NOW + 1, NOW),
         base.BanMember("g", "ann", "bob", NOW),

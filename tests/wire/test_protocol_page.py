@@ -121,6 +121,7 @@ HTTP_BODIES: dict[tuple[str, str], type[wire.Body]] = {
     ("GET /v1/conversations/{id}", "answer"): wire.ConversationResult,
     ("PATCH /v1/conversations/{id}", "request"): wire.UpdateBody,
     ("PATCH /v1/conversations/{id}", "answer"): wire.ConversationResult,
+    ("GET /v1/conversations/{id}/pins", "answer"): wire.PinsResult,
     ("GET /v1/blocks", "answer"): wire.BlocksResult,
     ("POST /v1/blobs", "request"): wire.BlobBody,
     ("POST /v1/blobs", "answer"): wire.UploadResult,

@@ -417,7 +417,7 @@ class ChatApi:
             check_conversation_id(conversation_id)
         check(type, ConversationType, "type")
         members = check_user_ids(member_ids, "member_ids")
-        check(title, wire.Title, "title")
+        check(title, ev.Title, "title")
         key = conversation_id or f"c-{self._ports.ids.token_bytes(16).hex()}"
         check(history, History, "history")
         body = wire.CreateBody(type, members, key, title, history)
@@ -515,7 +515,7 @@ class ChatApi:
         Raises:
             ForbiddenError: The caller's role does not allow it (`reason` ROLE), or a SINGLE.
         """
-        check(title, wire.Title, "title")
+        check(title, ev.Title, "title")
         return await self._update(conversation_id, wire.UpdateBody(title=title))
 
     async def transfer_ownership(self, conversation_id: str, user_id: str) -> Conversation:

@@ -22,11 +22,14 @@ Action = Literal[
     "BAN_MEMBERS",
     "CHANGE_ROLES",
     "CHANGE_TITLE",
+    "PIN_MESSAGES",
+    "MENTION_EVERYBODY",
     "CHANGE_HISTORY",
     "TRANSFER_OWNERSHIP",
 ]
-"""What a policy decides. RECALL_MESSAGES: those of others, however old. CHANGE_ROLES is asked for the role that a
-member has, and for the one that they are to have; also for whoever is added as something else than a MEMBER."""
+"""What a policy decides. RECALL_MESSAGES: those of others, however old. CHANGE_TITLE: and the description.
+MENTION_EVERYBODY: all with one word; users by name may be mentioned by who writes. CHANGE_ROLES is asked for the role
+that a member has, and for the one that they are to have; also for whoever is added as something else than a MEMBER."""
 
 RANKS: Final[Mapping[Role, int]] = {"OWNER": 0, "ADMIN": 1, "MEMBER": 2, "GUEST": 3}
 """From the top. An owner who goes is followed by a member of the best rank, of several by the one there for longest."""
@@ -53,7 +56,7 @@ class Policy(Protocol):
         """
 
 
-SINGLE_ACTIONS: Final[frozenset[Action]] = frozenset({"SEND_MESSAGES"})
+SINGLE_ACTIONS: Final[frozenset[Action]] = frozenset({"SEND_MESSAGES", "PIN_MESSAGES"})
 """What both members of a SINGLE may do where the host says nothing else."""
 
 
@@ -64,7 +67,8 @@ class RolePolicy:
 
     Args:
         group: Actions by role.
-        single: Actions of both members of a SINGLE: SEND_MESSAGES, RECALL_MESSAGES; the others do nothing there.
+        single: Actions of both members of a SINGLE: SEND_MESSAGES, RECALL_MESSAGES, PIN_MESSAGES and
+            MENTION_EVERYBODY; the others do nothing there.
 
     Raises:
         ConfigurationError: There is no such role or action.
@@ -108,6 +112,8 @@ GROUP_ACTIONS: Final[Mapping[Role, frozenset[Action]]] = {
             "BAN_MEMBERS",
             "CHANGE_ROLES",
             "CHANGE_TITLE",
+            "PIN_MESSAGES",
+            "MENTION_EVERYBODY",
         }
     ),
     "MEMBER": frozenset({"SEND_MESSAGES"}),

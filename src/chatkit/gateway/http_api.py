@@ -26,19 +26,18 @@ from ..server.proof import Proof
 from ..server.server import ChatServer
 from ..storage.base import (
     Advanced,
-    Conversation,
     CreateConversation,
     Created,
     Done,
     Entry,
     MembersChanged,
     Page,
-    Updated,
 )
 from ..types import Member
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
+from .about_api import AboutApi, conversation_result
 from .admin_api import AdminApi
 from .blobs_api import BlobsApi
 from .call import Call, checked
@@ -70,7 +69,7 @@ class HttpApi:
         self._server = server
         self._responder = Responder(server, origins)
         self._push, self._members_api, self._list = PushApi(server), MembersApi(server), ListApi(server)
-        self._search_api = SearchApi(server)
+        self._search_api, self._about = SearchApi(server), AboutApi(server)
         self._blobs = BlobsApi(server)
         admin = AdminApi(server, self._responder)
         self._operations = self._list_operations()
@@ -122,7 +121,7 @@ class HttpApi:
             ),
             *self._list.operations(),
             op("GET", conversation, self._conversation, wire.ConversationResult),
-            op("PATCH", conversation, self._update, wire.ConversationResult, body=wire.UpdateBody),
+            *self._about.operations(),
             op(
                 "GET", conversation + "/members", self._members, wire.MembersResult, query=("cursor", "limit")
             ),
@@ -241,7 +240,7 @@ class HttpApi:
             history=body.history,
         )
         outcome = await self._create_within(call.proof, command)
-        return json_response(_conversation_result(outcome.conversation), 201 if outcome.created else 200)
+        return json_response(conversation_result(outcome.conversation), 201 if outcome.created else 200)
 
     async def _create_within(self, proof: Proof, command: CreateConversation) -> Created:
         """Create what the user may still create; what was refused, or existed already, does not count."""
@@ -258,22 +257,7 @@ class HttpApi:
     async def _conversation(self, call: Call) -> Response:
         async with self._server.reads.turn(call.user_id):
             found = await self._server.store.conversation(call.path("conversation_id"), call.user_id)
-        return json_response(_conversation_result(found))
-
-    async def _update(self, call: Call) -> Response:
-        body = await call.body(wire.UpdateBody)
-        command = self._server.engine.update(
-            call.path("conversation_id"),
-            call.user_id,
-            None if body.title is UNSET else body.title,
-            None if body.owner_id is UNSET else body.owner_id,
-            None if body.history is UNSET else body.history,
-        )
-        return json_response(
-            _conversation_result(
-                (await self._server.engine.execute(command, Updated, call.proof)).conversation
-            )
-        )
+        return json_response(conversation_result(found))
 
     async def _members(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
@@ -373,7 +357,7 @@ class HttpApi:
 
 
 def _payload(body: wire.SendBody) -> dict[str, Any]:
-    if body.type == "TEXT":
+    if body.type == "TEXT" and type(body.content) is not dict:
         return {"type": "TEXT", "text": body.content}
     if type(body.content) is not dict:
         raise BadRequestError("`content` must be an object for this type")
@@ -400,19 +384,6 @@ def _page_result(page: Page) -> wire.PageResult:
         page.up_to_seq,
         page.more,
         page.floor_seq or UNSET,
-    )
-
-
-def _conversation_result(found: Conversation) -> wire.ConversationResult:
-    return wire.ConversationResult(
-        found.conversation_id,
-        found.type,
-        found.title,
-        found.epoch,
-        found.head_seq,
-        list(found.member_ids),
-        found.member_count,
-        intern(found.history),
     )
 
 

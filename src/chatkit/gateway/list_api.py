@@ -12,7 +12,7 @@ from msgspec import UNSET
 from starlette.responses import Response
 
 from ..errors import BadRequestError
-from ..server.entries import log_entry
+from ..server.entries import log_entry, notify_of
 from ..server.server import ChatServer
 from ..storage.base import ConversationRow, RecentPlace
 from ..types import Member
@@ -85,6 +85,9 @@ def _row(row: ConversationRow, now_ms: int) -> wire.ConversationRow:
         unread=row.unread,
         last_activity_ts=row.last_activity_ms,
         muted_until=row.muted_until_ms if row.muted_until_ms > now_ms else 0,
+        notify=notify_of(row.muted_until_ms if row.muted_until_ms > now_ms else 0, row.but_mentions),
+        unread_mentions=row.unread_mentions,
+        description=intern(row.description),
         member_role=intern(row.member.role),
         silenced_until=silenced_until(row.member, now_ms),
         history=intern(row.history),

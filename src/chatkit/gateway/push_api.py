@@ -63,13 +63,16 @@ class PushApi:
 
     async def _mute(self, call: Call) -> Response:
         body = await call.body(wire.MuteBody)
-        return await self._mute_until(call, wire.FOR_EVER_MS if body.until is None else body.until)
+        until_ms = wire.FOR_EVER_MS if body.until is None else body.until
+        return await self._mute_until(call, until_ms, but_mentions=body.level == "MENTIONS")
 
     async def _unmute(self, call: Call) -> Response:
         return await self._mute_until(call, 0)
 
-    async def _mute_until(self, call: Call, until_ms: int) -> Response:
-        command: Mute = self._server.engine.mute(call.path("conversation_id"), call.user_id, until_ms)
+    async def _mute_until(self, call: Call, until_ms: int, *, but_mentions: bool = False) -> Response:
+        command: Mute = self._server.engine.mute(
+            call.path("conversation_id"), call.user_id, until_ms, but_mentions=but_mentions
+        )
         await self._server.engine.execute(command, Done, call.proof)
         return Response(status_code=204)
 

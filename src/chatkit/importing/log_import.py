@@ -180,7 +180,7 @@ class LogImporter:
         )
 
     async def _renamed(self, entry: Entry) -> tuple[bytes, str, bool]:
-        """A payload with the id that the message it names has in this log; and what a REACTION says."""
+        """A payload with the id that the message it names has in this log; and what a REACTION or PINNED says."""
         if not entry.names_seq or entry.payload == RECALLED:
             return entry.payload, "", False
         assert self._line is not None, "a conversation comes first"
@@ -190,7 +190,8 @@ class LogImporter:
         payload = msgspec.json.decode(entry.payload)
         named = payload if entry.kind != "USER" else payload["replyTo"]
         named["messageId"] = found[0].message_id
-        return canonical(payload), payload.get("reaction", ""), bool(payload.get("removed"))
+        removed = payload.get("removed") is True or payload.get("pinned") is False
+        return canonical(payload), payload.get("reaction", ""), removed
 
     async def _end(self) -> None:
         """Append the rest of a conversation, and make its members what they were."""

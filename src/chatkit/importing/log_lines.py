@@ -87,13 +87,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         payload: Canonical; of a recalled message what says so.
         op: Of a MEMBER: what it says.
         user_ids: Of a MEMBER: of whom.
-        names_seq: Of an EDIT, REACTION, RECALL, and of a message that answers one: which message they name; else 0.
+        names_seq: Of an EDIT, REACTION, PINNED, RECALL, and of a message that answers one: which message they name;
+            else 0.
         by: Of a RECALL: who did it.
         where: File and line.
     """
 
     seq: int
-    kind: Literal["USER", "EDIT", "REACTION", "MEMBER", "RECALL"]
+    kind: Literal["USER", "EDIT", "REACTION", "PINNED", "TITLE", "MEMBER", "RECALL"]
     sender_id: str
     ts: int
     payload: bytes
@@ -119,6 +120,15 @@ class _Recall(msgspec.Struct):
 class _Named(msgspec.Struct):
     seq: _Number
 
+
+_Said = Literal["USER", "EDIT", "REACTION", "PINNED", "TITLE"]
+_SAID: Final[dict[str, _Said]] = {
+    "EDIT": "EDIT",
+    "REACTION": "REACTION",
+    "PINNED": "PINNED",
+    "TITLE": "TITLE",
+}
+"""By payload type, what users say that is no message."""
 
 RecalledEdits = dict[tuple[str, int], int]
 """Of edits that went with the message that they edit: (conversation, seq) of each, and the seq of that message. Only a
@@ -244,12 +254,14 @@ class _File:
             line.seq, kind, line.sender_id, line.ts, encoded, where, line.client_msg_id, names_seq=names_seq
         )
 
-    def _kind(self, payload: dict[str, Any]) -> Literal["USER", "EDIT", "REACTION"]:
+    def _kind(self, payload: dict[str, Any]) -> _Said:
         found = payload.get("type")
-        return "EDIT" if found == "EDIT" else "REACTION" if found == "REACTION" else "USER"
+        return _SAID.get(found, "USER") if isinstance(found, str) else "USER"
 
     def _named(self, payload: dict[str, Any], kind: str, seq: int, where: str) -> int:
         """The message that a payload names; 0: none."""
+        if kind == "TITLE":
+            return 0
         named = payload if kind != "USER" else payload.get("replyTo")
         if named is None:
             return 0

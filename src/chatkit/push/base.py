@@ -54,6 +54,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
         badge: The number on the app's icon: how much is unread. None leaves it as it is.
         priority: `high` or `normal`.
         data: The host's own, for the app; never cut.
+        mentioned: Whether what is unread of the conversation mentions the user.
 
     Raises:
         BadRequestError: A value is of another kind or outside its bounds.
@@ -70,6 +71,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = "high"
     data: Mapping[str, str] = {}
     revision: int = 0
+    mentioned: bool = False
 
     def __post_init__(self) -> None:
         _check_text("token", self.token, TOKEN_CHARS_MAX)

@@ -287,6 +287,7 @@ def _document(push: Push, title: str | None, body: str | None, now_ms: int) -> d
             "conversationId": push.conversation_id,
             "messageId": push.message_id,
             "pushId": push.id,
+            **({"mentioned": "true"} if push.mentioned else {}),
             "data": msgspec.json.encode(dict(push.data)).decode(),
         },
         "android": android | ({"notification": shown} if words else {"collapse_key": push.collapse_id}),

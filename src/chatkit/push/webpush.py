@@ -302,6 +302,7 @@ def _document(push: Push, title: str | None, body: str | None) -> dict[str, Any]
         "collapseId": push.collapse_id,
         "conversationId": push.conversation_id,
         "messageId": push.message_id,
+        **({"mentioned": True} if push.mentioned else {}),
         "data": dict(push.data),
     }
 

@@ -46,6 +46,7 @@ from ..storage.base import (
     SetRole,
     SilenceMember,
     Store,
+    TitleEntry,
     UnbanMember,
     UnblockUser,
     UnregisterPush,
@@ -53,7 +54,7 @@ from ..storage.base import (
 )
 from ..types import ConversationType, GrantedRole, History, Sent
 from ..wire import events as ev
-from ..wire.payload import canonical, is_plain
+from ..wire.payload import canonical, is_plain, title_payload
 from .access import Access
 from .allowance import Allowance
 from .commit_queue import HOST, Cursor
@@ -396,12 +397,18 @@ class Engine:
         self,
         conversation_id: str,
         by: str | None,
+        *,
         title: str | None = None,
+        description: str | None = None,
         owner_id: str | None = None,
         history: History | None = None,
     ) -> UpdateConversation:
-        """Another title, owner or history for a group; None is the host."""
-        return UpdateConversation(conversation_id, by, title, owner_id, self._now_ms(), history, self.policy)
+        """Another title, description, owner or history for a group; None is the host."""
+        titled = None
+        if (title, description) != (None, None):
+            encoded = canonical(title_payload(title, description))
+            titled = TitleEntry(self.new_key(), encoded, self._mac(encoded))
+        return UpdateConversation(conversation_id, by, titled, owner_id, self._now_ms(), history, self.policy)
 
     def set_role(self, conversation_id: str, by: str | None, user_id: str, role: GrantedRole) -> SetRole:
         """Another role for a member; None is the host."""
@@ -427,9 +434,9 @@ class Engine:
         """A user ends a block."""
         return UnblockUser(user_id, blocked_id)
 
-    def mute(self, conversation_id: str, user_id: str, until_ms: int) -> Mute:
-        """A member is not woken for a conversation until then; 0: they are again."""
-        return Mute(conversation_id, user_id, until_ms)
+    def mute(self, conversation_id: str, user_id: str, until_ms: int, *, but_mentions: bool = False) -> Mute:
+        """A member is not woken for a conversation until then, or but for what mentions them; 0: they are again."""
+        return Mute(conversation_id, user_id, until_ms, but_mentions)
 
     def register_push(
         self, proof: Proof, device_id: str, provider: str, token: str, *, hide_body: bool
@@ -457,6 +464,15 @@ class Engine:
     def expiry(self, conversation_id: str, up_to_seq: int, by: str | None) -> Expire:
         """The end of entries."""
         return Expire(conversation_id, up_to_seq, by, self._now_ms())
+
+    def new_key(self) -> str:
+        """A clientMsgId that nobody has used."""
+        return f"made-{self._ports.ids.token_bytes(16).hex()}"
+
+    def _mac(self, encoded: bytes) -> bytes:
+        keyed = self._keyed.copy()
+        keyed.update(encoded)
+        return keyed.digest()
 
     def new_epoch(self) -> str:
         """An epoch that no log has had."""

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..storage.base import Append, Appended, Command, Edit, Entry, ListedHead, Page, Recalled
-from ..types import Sent
+from ..types import Notify, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ..wire.payload import RECALLED
@@ -84,6 +84,13 @@ def sent_of(command: Append, outcome: Appended) -> Sent:
     )
 
 
+def notify_of(muted_until_ms: int, but_mentions: bool) -> Notify:
+    """What of a conversation wakes a user, as long as it is muted; everything where it is not."""
+    if not muted_until_ms:
+        return "ALL"
+    return "MENTIONS" if but_mentions else "NONE"
+
+
 def head_event(head: ListedHead) -> ev.Head:
     """A conversation as HEADS lists it."""
     return ev.Head(
@@ -99,4 +106,5 @@ def head_event(head: ListedHead) -> ev.Head:
         intern(head.title),
         head.last_activity_ms,
         head.muted_until_ms,
+        notify_of(head.muted_until_ms, head.but_mentions),
     )

@@ -16,7 +16,7 @@ from ..errors import BadRequestError, ConflictError, ForbiddenError
 from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store, Updated
 from ..types import ConversationType, GrantedRole, History, Payload, Sent
 from ..wire import events as ev
-from ..wire.http import Title
+from ..wire.events import Description, Title
 from .commit_queue import HOST
 from .engine import Engine
 from .entries import sent_of
@@ -181,11 +181,21 @@ class HostVerbs:
     async def set_title(self, conversation_id: str, title: str, *, by: str | None = None) -> Conversation:
         """Change a group's title, with the host's authority or in the name of a member. Raises RefusedError.
 
-        Whoever is online is told that it changed (CONVERSATION, UPDATED).
+        The log gets a TITLE entry, under the owner's name where it is the host; whoever is online is told that it
+        changed (CONVERSATION, UPDATED). What it is called already changes nothing, so that a retry is safe.
         """
         check_ids(conversation_id, *named(by))
         check_value(Title, "title", title)
-        command = self.engine.update(conversation_id, by, title)
+        command = self.engine.update(conversation_id, by, title=title)
+        return (await self.engine.execute(command, Updated)).conversation
+
+    async def set_description(
+        self, conversation_id: str, description: str, *, by: str | None = None
+    ) -> Conversation:
+        """Change what a group is for, at most 1,024 characters, as `set_title` changes what it is called."""
+        check_ids(conversation_id, *named(by))
+        check_value(Description, "description", description)
+        command = self.engine.update(conversation_id, by, description=description)
         return (await self.engine.execute(command, Updated)).conversation
 
     async def transfer_ownership(

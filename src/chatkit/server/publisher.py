@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ..core.log.titles import titled_by
 from ..errors import ForbiddenError, NotFoundError, OverloadedError, RefusedError
 from ..storage.base import (
     AddMembers,
@@ -23,6 +24,7 @@ from ..storage.base import (
     BanMember,
     BlobReserved,
     BlobsCollected,
+    Command,
     Conversation,
     CreateConversation,
     Created,
@@ -41,6 +43,7 @@ from ..storage.base import (
     Reviewed,
     Revoked,
     SessionOpened,
+    UpdateConversation,
     Updated,
 )
 from ..types import JoinReason
@@ -60,6 +63,18 @@ from .runs import Committed
 from .session import Session
 
 logger = logging.getLogger(__name__)
+
+
+_MAY_APPEND: Final = (
+    Append,
+    Review,
+    RemoveMember,
+    BanMember,
+    AddMembers,
+    UpdateConversation,
+    RenewEpoch,
+)
+"""Commands after which a log may have another entry, or another epoch."""
 
 
 class Publisher:
@@ -142,8 +157,9 @@ class Publisher:
             self._failed(session, "answering messages failed")
         try:
             deliveries = self._hub.publish_run(entries, session)
-            for entry in entries:
-                self._tell(entry, session)
+            for pending, outcome in stored[: len(entries)]:
+                self._tell(outcome.entry, session)
+                self._retitled(pending.command, outcome.entry)
             return deliveries
         except Exception:
             self._failed(session, "publishing messages failed")
@@ -185,7 +201,7 @@ class Publisher:
         """
         for pending in batch:
             command = pending.command
-            if isinstance(command, Append | Review | RemoveMember | BanMember | AddMembers | RenewEpoch):
+            if isinstance(command, _MAY_APPEND):
                 self._to_reconcile.log(command.conversation_id)
             if isinstance(command, Recall):
                 self._to_reconcile.all_logs()
@@ -198,7 +214,11 @@ class Publisher:
         session, entry = pending.session, outcome.entry
         if session is not None:
             self._answer(session, pending, outcome)
-        return self._hub.publish(entry, session) if outcome.repeat else self._publish(entry, session)
+        if outcome.repeat:
+            return self._hub.publish(entry, session)
+        deliveries = self._publish(entry, session)
+        self._retitled(pending.command, entry)
+        return deliveries
 
     def _answer(self, session: Session, pending: PendingCommand, outcome: Appended | Recalled) -> None:
         payload = stored_instead(pending.command, outcome)
@@ -236,6 +256,7 @@ class Publisher:
         assert isinstance(command, Review)
         for entry in outcome.entries:
             deliveries += self._publish(entry, None)
+            self._retitled(command, entry)
         for client_msg_id, reason in outcome.refused:
             self._hub.push_content_refused(command.conversation_id, command.sender_id, client_msg_id, reason)
             if self._bridge is not None:
@@ -268,17 +289,28 @@ class Publisher:
             return 0
         deliveries = self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
         if outcome.new_owner_id is not None:
-            deliveries += self._push_updated(outcome.conversation)
+            deliveries += self._push_updated(outcome.conversation.conversation_id, outcome.conversation.title)
         return deliveries
 
     def _updated(self, pending: PendingCommand, outcome: Updated) -> int:
-        return self._push_updated(outcome.conversation) if outcome.changed else 0
+        deliveries = 0 if outcome.entry is None else self._publish(outcome.entry, None)
+        if outcome.changed:
+            deliveries += self._push_updated(outcome.conversation.conversation_id, outcome.conversation.title)
+        return deliveries
 
-    def _push_updated(self, conversation: Conversation) -> int:
-        """Say that title or owner changed; what is lost of it, the next list shows."""
+    def _push_updated(self, conversation_id: str, title: str | UnsetType) -> int:
+        """Say that title, description or owner changed; what is lost of it, the next list shows."""
         if self._bridge is not None:
-            self._bridge.updated(conversation.conversation_id)
-        return self._hub.push_updated(conversation.conversation_id, conversation.title)
+            self._bridge.updated(conversation_id)
+        return self._hub.push_updated(conversation_id, title)
+
+    def _retitled(self, command: Command, entry: Entry) -> None:
+        """After a message that gave the group another title or description, which nearly none does."""
+        if type(command) is Append and command.is_plain:
+            return
+        titled = titled_by(entry.payload)
+        if titled is not None:
+            self._push_updated(entry.conversation_id, titled.title)
 
     def _members(
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason

@@ -11,10 +11,12 @@ import msgspec
 from msgspec import UNSET
 
 from ..core.connection import State
+from ..core.log.marks import Marks
 from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
 from ..observability.instrument import Instruments
-from ..storage.base import Page, Store
+from ..storage.base import Entry, Page, PinRow, Store
 from ..wire import events as ev
+from ..wire.payload import RECALLED
 from .allowance import Allowance
 from .archiving.reader import ArchiveReader
 from .background import Spawn
@@ -150,6 +152,27 @@ class Sync:
         if epoch is not None and epoch != page.epoch:
             raise ConflictError("the log has another epoch; drop the cursor and sync afresh")
         return page
+
+    async def pins(self, conversation_id: str, user_id: str) -> list[tuple[PinRow, Entry | None]]:
+        """What is pinned of what a member may read, pinned last first, with the messages that a page has room for.
+
+        Raises:
+            As `page`.
+        """
+        async with self._reads.turn(user_id):
+            pins = await self._log.pins(conversation_id, user_id)
+            found: list[tuple[PinRow, Entry | None]] = []
+            room = self._config.page_bytes_max
+            for it in pins:
+                if room <= 0:
+                    found.append((it, None))
+                    continue
+                page = await self._log.page(conversation_id, user_id, it.seq - 1, 1, room, history=True)
+                entry = page.entries[0] if page.entries else None
+                if entry is not None and entry.seq == it.seq and entry.payload != RECALLED:
+                    found.append((it, entry))  # else it was recalled or has expired just now
+                    room -= len(entry.payload) + Marks(entry.edit, entry.reactions).size_bytes
+            return found
 
     def _reading(self, session: Session) -> _Reading:
         return self._readings.setdefault(session, _Reading())

@@ -14,7 +14,7 @@ All seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milli
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -70,6 +70,7 @@ from ..core.log.commands import (
     RenewLogin as RenewLogin,
     ResumeSession as ResumeSession,
     UnblockUser as UnblockUser,
+    TitleEntry as TitleEntry,
     UpdateConversation as UpdateConversation,
 )
 from ..core.log.trail import (
@@ -185,11 +186,13 @@ class ListedHead(ConversationHead, frozen=True, gc=False):
     Attributes:
         last_activity_ms: When the newest message or change of members was stored.
         muted_until_ms: Until when the user is not woken for it; 0: they are.
+        but_mentions: Whether what mentions them wakes them all the same.
     """
 
     title: str
     last_activity_ms: int
     muted_until_ms: int
+    but_mentions: bool
 
 
 RecentPlace = tuple[int, str]
@@ -200,19 +203,25 @@ class ConversationRow(msgspec.Struct, frozen=True):
     """One of a user's conversations in a list, with what a list shows.
 
     Attributes:
+        unread_mentions: How many of them, and of edits, mention the user.
         muted_until_ms: Until when the user is not woken for it; 0: they are.
+        but_mentions: Whether what mentions them wakes them all the same.
         member: The user as a member of it.
         history: What who joins may read of the time before.
+        description: What a group is for.
         last: The newest message that the user may read; only `recent` looks for it.
     """
 
     head: ConversationHead
     title: str
     unread: int
+    unread_mentions: int
     last_activity_ms: int
     muted_until_ms: int
+    but_mentions: bool
     member: Member
     history: History
+    description: str
     last: Entry | None = None
 
 
@@ -402,8 +411,13 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class PushTarget(msgspec.Struct, frozen=True):
-    """A device that lacks something of a conversation and can be pushed to. `exact`: what it confirmed singly above
-    `delivered_seq`."""
+    """A device that lacks something of a conversation and can be pushed to.
+
+    Attributes:
+        exact: What it confirmed singly above `delivered_seq`.
+        only_mentions: Whether the user muted the conversation but for what mentions them.
+        mentioned: Among the newest `MENTIONED_ENTRIES_MAX` entries after `read_seq`, those that mention the user.
+    """
 
     conversation_key: int
     user_id: str
@@ -416,13 +430,15 @@ class PushTarget(msgspec.Struct, frozen=True):
     read_seq: int
     delivered_seq: int
     exact: tuple[int, ...]
+    only_mentions: bool = False
+    mentioned: tuple[int, ...] = ()
 
 
 class EntryMark(msgspec.Struct, frozen=True):
     """An entry without its words.
 
     Attributes:
-        kind: USER, MEMBER or RECALL.
+        kind: What it is; no MEMBER.
         is_recalled: Whether it was recalled.
         recalls_seq: Of a RECALL, what it recalls.
     """
@@ -494,6 +510,9 @@ class DeliveryLag(msgspec.Struct, frozen=True):
 
 LAG_MAX: Final = 100_000
 
+MENTIONED_ENTRIES_MAX: Final = 1_000
+"""How many of the newest entries are looked at for whom they mention."""
+
 
 class DeliveryStore(Protocol):
     """What delivery workers ask of a store: its outbox, given out in parts. Any number of workers at the same time.
@@ -517,8 +536,8 @@ class DeliveryStore(Protocol):
     async def targets(self, claims: Sequence[Claim], now_ms: int) -> list[PushTarget]:
         """The devices of current members with a push token that lack entries of these, by conversation and user.
 
-        Left out are members who read everything or muted the conversation, devices that confirmed everything, and for a
-        claim of all members those that are to be tried again anyway.
+        Left out are members who read everything or muted the conversation altogether, devices that confirmed
+        everything, and for a claim of all members those that are to be tried again anyway.
         """
 
     async def waiting(self, conversation_ids: Sequence[str]) -> set[str]:
@@ -536,7 +555,8 @@ class DeliveryStore(Protocol):
         is none."""
 
     async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
-        """How many unread messages each user has in all conversations that they have not muted.
+        """How many unread messages each user has in all conversations that they have not muted, and mentions in those
+        that they have but for these.
 
         Counted as in `conversations`: at most `UNREAD_MAX` of each conversation. A user without any may be left out.
         """
@@ -587,8 +607,24 @@ class CommandStore(Protocol):
         """
 
 
+class PinRow(NamedTuple):
+    """A pinned message: its seq, that of the PINNED entry, who pinned it and when."""
+
+    seq: int
+    pinned_by_seq: int
+    by_id: str
+    at_ms: int
+
+
 class LogReader(Protocol):
     """Reads of the log."""
+
+    async def pins(self, conversation_id: str, user_id: str) -> list[PinRow]:
+        """What is pinned of what the user may read, pinned last first; at most `PINS_MAX`. Nothing of it has expired.
+
+        Raises:
+            NotFoundError: No such conversation, or `user_id` is no member now.
+        """
 
     async def page(
         self,

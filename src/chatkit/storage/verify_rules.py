@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 Check = Literal[
     "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "edit", "reaction",
-    "membership", "cursor", "device", "outbox", "audit", "block", "archive", "moderation",
+    "mention", "pin", "membership", "cursor", "device", "outbox", "audit", "block", "archive", "moderation",
 ]  # fmt: skip
 """What a finding is about."""
 
@@ -108,6 +108,8 @@ RULES: Final = (
     _orphans("recall", "recall"),
     _orphans("edit", "edit"),
     _orphans("reaction", "reaction"),
+    _orphans("mention", "mention"),
+    _orphans("pin", "pin"),
     _orphans("cursor", "member_cursor"),
     _orphans("cursor", "device_cursor"),
     _orphans("cursor", "device_exact"),
@@ -169,6 +171,20 @@ RULES: Final = (
         "t.user_id, t.seq, t.reacted_by_seq",
         "reaction AS t",
         f"{_KIND_AT.format('t.seq')} <> 'USER' OR {_KIND_AT.format('t.reacted_by_seq')} <> 'REACTION'",
+    ),
+    _rule(
+        "mention",
+        "{name} has a mention of {0} by seq {1}, which is no message and no edit",
+        "t.user_id, t.seq",
+        "mention AS t",
+        f"{_KIND_AT.format('t.seq')} NOT IN ('USER', 'EDIT')",
+    ),
+    _rule(
+        "pin",
+        "{name} has seq {0} pinned by seq {1}, which are no message and a pin",
+        "t.seq, t.pinned_by_seq",
+        "pin AS t",
+        f"{_KIND_AT.format('t.seq')} <> 'USER' OR {_KIND_AT.format('t.pinned_by_seq')} <> 'PINNED'",
     ),
     _rule(
         "membership",

@@ -26,6 +26,11 @@ Id = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}\Z")]
 ClientMsgId = Annotated[str, Meta(pattern=r"^[^\x00]{1,128}\Z")]
 Ref = Annotated[str, Meta(pattern=r"^[^\x00]{0,64}\Z")]
 MessageId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
+Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
+Description = Annotated[str, Meta(pattern=r"^[^\x00]{0,1024}\Z")]
+Mentioned = Annotated[str, Meta(pattern=r"^([*]|(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128})\Z")]
+"""A user, or everybody: `*`."""
+
 Text128 = Annotated[str, Meta(min_length=1, max_length=128)]
 """An `Id` or a `ClientMsgId` in an event that comes often: `codec` looks at its characters, for less than a pattern."""
 
@@ -207,6 +212,7 @@ class Head(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=F
         title: Its title; not on the wire if it has none.
         last_activity_ts: Unix milliseconds of its newest message or change of members; 0 where the server does not say.
         muted_until: Unix milliseconds until which the user is not woken for it. 0, and not on the wire: they are.
+        notify: What wakes them until then: MENTIONS or NONE; ALL, and not on the wire, where nothing is muted.
     """
 
     conversation_id: str
@@ -221,6 +227,7 @@ class Head(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=F
     title: str = ""
     last_activity_ts: int = 0
     muted_until: int = 0
+    notify: str = "ALL"
 
 
 class Heads(Event, frozen=True, tag="HEADS"):

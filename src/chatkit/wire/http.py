@@ -21,9 +21,8 @@ from ..types import (
     PresenceState,
     Report,
 )
-from .events import SEQ_MAX, ClientMsgId, Id, LogEntry
+from .events import SEQ_MAX, ClientMsgId, Description, Id, LogEntry, Title
 
-Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
 PayloadType = Annotated[str, Meta(min_length=1, max_length=32)]
 UserIds = Annotated[list[Id], Meta(max_length=5_000)]
 PresenceUsers = Annotated[list[Id], Meta(min_length=1, max_length=100)]
@@ -216,7 +215,7 @@ class CreateBody(Body, frozen=True, omit_defaults=True):
 
 class ConversationResult(Body, frozen=True, omit_defaults=True):
     """A conversation; `memberIds` are the first 200 members by id, `history` what those may read who join: not on
-    the wire where it is FROM_JOIN."""
+    the wire where it is FROM_JOIN; `description` is not where it is empty."""
 
     conversation_id: str
     type: ConversationType
@@ -226,12 +225,14 @@ class ConversationResult(Body, frozen=True, omit_defaults=True):
     member_ids: list[str]
     member_count: int
     history: str = "FROM_JOIN"
+    description: str = ""
 
 
 class UpdateBody(Body, frozen=True):
     """`PATCH /v1/conversations/{id}`; what is left out stays as it is."""
 
     title: Title | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
     owner_id: Id | UnsetType = UNSET
     history: History | UnsetType = UNSET
 
@@ -338,6 +339,10 @@ class ConversationRow(Body, frozen=True, omit_defaults=True):
     Attributes:
         muted_until: Unix milliseconds until which the caller is not woken for it, 2^53 - 1 for ever. 0, and not on the
             wire: they are.
+        notify: What wakes them until then: MENTIONS or NONE; ALL, and not on the wire, where nothing is muted.
+        unread_mentions: How many of the unread messages, and of their edits, mention the caller; not on the wire where
+            none does.
+        description: What a group is for; not on the wire where it is empty.
         member_role: The caller's role, as in a `MemberRow`; not on the wire where it is MEMBER.
         silenced_until: Unix milliseconds until which the caller may not write. 0, and not on the wire: they may.
         history: What those may read of the time before who join; not on the wire where it is FROM_JOIN.
@@ -358,6 +363,9 @@ class ConversationRow(Body, frozen=True, omit_defaults=True):
     unread: int
     last_activity_ts: int
     muted_until: int = 0
+    notify: str = "ALL"
+    unread_mentions: int = 0
+    description: str = ""
     member_role: str = "MEMBER"
     silenced_until: int = 0
     history: str = "FROM_JOIN"
@@ -372,9 +380,27 @@ class ConversationsResult(Body, frozen=True):
 
 
 class MuteBody(Body, frozen=True):
-    """`PUT /v1/conversations/{id}/mute`; null for ever."""
+    """`PUT /v1/conversations/{id}/mute`; null for ever. `level` is what wakes the caller still."""
 
     until: UnixMs | None
+    level: Literal["MENTIONS", "NONE"] = "NONE"
+
+
+class PinRow(Body, frozen=True, omit_defaults=True):
+    """A pinned message: which, who pinned it and when (Unix milliseconds), and the message itself, unless the page has
+    no room for it."""
+
+    seq: int
+    pinned_by: str
+    pinned_ts: int
+    pinned_by_seq: int
+    message: LogEntry | UnsetType = UNSET
+
+
+class PinsResult(Body, frozen=True):
+    """What is pinned of what the caller may read, pinned last first."""
+
+    pins: list[PinRow]
 
 
 class RegisterPushBody(Body, frozen=True):

@@ -10,20 +10,26 @@ import math
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import BadRequestError, TooLargeError
-from .events import PAYLOAD_BYTES_MAX, SEQ_MAX, MessageId
+from .events import PAYLOAD_BYTES_MAX, SEQ_MAX, Description, Mentioned, MessageId, Title
 
 DEPTH_MAX = 32
 RECALLED = b'{"type":"RECALLED"}'
 """The canonical payload of every recalled slot."""
 
-NO_MESSAGES = frozenset({"MEMBER", "RECALL", "EDIT", "REACTION"})
+NO_MESSAGES = frozenset({"MEMBER", "RECALL", "EDIT", "REACTION", "PINNED", "TITLE"})
 """Types of entries that are no message of anybody: never unread, and no preview in a list."""
 
-NO_ACTIVITY = frozenset({"RECALL", "EDIT", "REACTION"})
+NO_ACTIVITY = frozenset({"RECALL", "EDIT", "REACTION", "PINNED"})
 """Types of entries that say something of an older one: they bring no conversation to the front of a list."""
+
+MENTIONS_MAX = 50
+"""Users that one message can mention."""
+
+EVERYBODY = "*"
+"""Who is mentioned by it: whoever is a member then. It is no id that a user could have."""
 
 encode = msgspec.json.Encoder(order="sorted").encode
 """A payload as canonical JSON, unchecked: for what is known to be a payload already."""
@@ -65,15 +71,38 @@ class _Reaction(_Named, rename="camel"):
     removed: bool = False
 
 
+class _Pinned(_Named, rename="camel"):
+    pinned: bool
+
+
+class _Title(msgspec.Struct):
+    title: Title | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+
+
+_Mentions = Annotated[list[Mentioned], Meta(min_length=1, max_length=MENTIONS_MAX)]
+
 _CONTENTS: dict[str, type] = {"IMAGE": _Media, "VOICE": _Media, "FILE": _Media, "CUSTOM": _Custom}
 """Besides TEXT, what a message can be."""
 
-_SHAPES: dict[str, type] = {**_CONTENTS, "EDIT": _Edit, "REACTION": _Reaction}
+_SHAPES: dict[str, type] = {
+    **_CONTENTS,
+    "EDIT": _Edit,
+    "REACTION": _Reaction,
+    "PINNED": _Pinned,
+    "TITLE": _Title,
+}
 
 
 def is_plain(payload: dict[str, Any]) -> bool:
     """Whether a checked payload is a text and nothing else, as nearly all are: it names no message and no file."""
     return len(payload) == 2 and "text" in payload and payload["type"] == "TEXT"
+
+
+def title_payload(title: str | None, description: str | None) -> dict[str, Any]:
+    """A TITLE payload; None leaves what is there."""
+    given = {"title": title, "description": description}
+    return {"type": "TITLE", **{name: text for name, text in given.items() if text is not None}}
 
 
 def is_same(payload: dict[str, Any], encoded: bytes) -> bool:
@@ -127,20 +156,26 @@ def _check_type(payload: dict[str, Any], shapes: dict[str, type] = _SHAPES) -> N
             raise BadRequestError(f"payload `type` must be one of {', '.join(('TEXT', *shapes))}")
         _check_shape(kind, payload, shape)
     if "replyTo" in payload:
-        if kind in ("EDIT", "REACTION") or shapes is _CONTENTS:
+        if kind in NO_MESSAGES or shapes is _CONTENTS:
             raise BadRequestError("only a message has `replyTo`, and an edit does not change it")
         _convert("replyTo of a", kind, payload["replyTo"], _Named)
+    if "mentions" in payload:
+        if kind in NO_MESSAGES:
+            raise BadRequestError("only a message has `mentions`, and what an edit puts in its place")
+        _convert("mentions of a", kind, payload["mentions"], _Mentions)
 
 
 def _check_shape(kind: Any, payload: dict[str, Any], shape: type) -> None:
     found = _convert("", kind, payload, shape)
     if isinstance(found, _Media) and found.blob_id is None and found.url is None:
         raise BadRequestError(f"a {kind} payload needs `blobId` or `url`")
+    if isinstance(found, _Title) and (found.title, found.description) == (UNSET, UNSET):
+        raise BadRequestError("a TITLE payload needs `title` or `description`")
     if isinstance(found, _Edit):
         _check_type(payload["payload"], _CONTENTS)
 
 
-def _convert(where: str, kind: Any, value: object, shape: type) -> object:
+def _convert(where: str, kind: Any, value: object, shape: Any) -> object:
     try:
         return msgspec.convert(value, shape)
     except UnicodeEncodeError:

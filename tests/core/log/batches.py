@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from chatkit.core.log import commands as c
 from chatkit.core.log.outcomes import message_id
-from chatkit.wire.payload import canonical
+from chatkit.wire.payload import canonical, title_payload
 
 USERS = ("ann", "bob", "cat", "dan")
 GROUPS, SINGLES = ("g", "h"), ("s", "t")
@@ -43,28 +43,63 @@ def _create(conversation_id: str, users: list[str], history: Any = "FROM_JOIN") 
 
 
 def _refer(
-    conversation_id: str, sender: str, key: str, name: str, kind: str, reaction: str, removed: bool
+    conversation_id: str,
+    sender: str,
+    key: str,
+    name: str,
+    kind: str,
+    reaction: str,
+    removed: bool,
+    mentions: list[str],
 ) -> c.Append:
     seq = int(name.split("-")[2], 16)
     named = {"messageId": name, "seq": seq}
     payload: dict[str, Any] = {"type": "TEXT", "text": key, "replyTo": named}
     if kind == "EDIT":
-        payload = {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": f"edited {key}"}}
+        said = {"mentions": mentions} if mentions else {}
+        payload = {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": f"edited {key}", **said}}
+    elif kind == "PINNED":
+        payload = {"type": "PINNED", **named, "pinned": not removed}
     elif kind == "REACTION":
         payload = {"type": "REACTION", **named, "reaction": reaction, "removed": removed}
     encoded = canonical(payload)
     return c.Append(conversation_id, sender, f"{kind} {key}", encoded, encoded[::-1], 0, edit_window_ms=60)
 
 
+def _mention(conversation_id: str, sender: str, key: str, mentions: list[str]) -> c.Append:
+    encoded = canonical({"type": "TEXT", "text": key, "mentions": mentions})
+    return c.Append(conversation_id, sender, f"mention {key}", encoded, encoded[::-1], 0)
+
+
+def _title(conversation_id: str, sender: str, key: str, title: str | None, description: str) -> c.Append:
+    encoded = canonical(title_payload(title, description))
+    return c.Append(conversation_id, sender, f"title {key}", encoded, encoded[::-1], 0)
+
+
+def _titled(title: str | None, description: str | None) -> c.TitleEntry | None:
+    """Its key is given by `_timed`."""
+    if (title, description) == (None, None):
+        return None
+    encoded = canonical(title_payload(title, description))
+    return c.TitleEntry("", encoded, encoded[::-1])
+
+
+mentioned = st.lists(st.sampled_from((*USERS, "eve", "*")), min_size=1, max_size=3)
+mention = st.builds(_mention, conversation, user, word, mentioned)
+title = st.builds(
+    _title, conversation, user, word, st.sampled_from([None, "title", "new"]), st.sampled_from(["", "tea"])
+)
+titled = st.builds(_titled, st.sampled_from([None, "title", "new"]), st.sampled_from([None, None, "", "tea"]))
 refer = st.builds(
     _refer,
     st.sampled_from(("g", "g", "g", "s")),
     user,
     word,
     name,
-    st.sampled_from(["EDIT", "EDIT", "REACTION", "REACTION", "REPLY"]),
+    st.sampled_from(["EDIT", "EDIT", "REACTION", "REACTION", "PINNED", "PINNED", "REPLY"]),
     st.sampled_from("xy"),
     st.sampled_from([False, False, True]),
+    st.one_of(st.just([]), mentioned),
 )
 append = st.builds(_append, conversation, user, word, st.sampled_from([False, False, False, True]))
 create = st.builds(
@@ -99,7 +134,7 @@ update = st.builds(
     c.UpdateConversation,
     conversation,
     st.sampled_from(("ann", "ann", None, *USERS)),
-    st.sampled_from([None, "title", "new"]),
+    titled,
     st.one_of(st.none(), user),
     st.just(0),
     st.sampled_from([None, None, "FROM_START", "FROM_JOIN"]),
@@ -118,7 +153,7 @@ leave = user.flatmap(
     lambda it: st.builds(c.RemoveMember, st.sampled_from(GROUPS), st.just(it), st.just(it), st.just(0))
 )
 renew = st.builds(c.RenewEpoch, conversation, st.just("e1"), st.just(0))
-mute = st.builds(c.Mute, conversation, user, st.sampled_from([0, NOW, NOW + 99]))
+mute = st.builds(c.Mute, conversation, user, st.sampled_from([0, NOW, NOW + 99]), st.booleans())
 reach = st.builds(
     c.RegisterPush, user, device, st.just("log"), st.sampled_from("pq"), st.booleans(), st.just(0)
 )
@@ -150,7 +185,7 @@ ban = st.builds(
 
 command = st.one_of(
     *(append, append, append, append, advance, advance, advance, confirm, confirm, read, recall, recall),
-    *(refer, refer, refer),
+    *(refer, refer, refer, mention, mention, title),
     *(
         create,
         add,
@@ -195,6 +230,8 @@ def _timed(commands: list[c.Command], sizes: list[int]) -> list[list[c.Command]]
         if isinstance(it, c.OpenSession | c.ResumeSession):
             it = replace(it, resume_hash=b"token of %d" % turn)
             handed.append((it.resume_hash, it.device_id))
+        if isinstance(it, c.UpdateConversation) and it.titled is not None:
+            it = replace(it, titled=replace(it.titled, client_msg_id=f"titled {turn}"))
         untimed = isinstance(it, c.Mute | c.UnregisterPush | c.UnblockUser)
         timed.append(it if untimed else replace(it, at_ms=NOW + turn))
     batches = []

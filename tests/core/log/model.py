@@ -40,15 +40,17 @@ class Log:
         self.read: dict[str, int] = {}
         self.devices: dict[str, dict[str, Device]] = {}
         self.closed_seq = 0
-        self.muted: dict[str, int] = {}
-        self.title = command.title
+        self.muted: dict[str, tuple[int, bool]] = {}
+        self.title, self.description = command.title, ""
+        self.mentions: set[tuple[str, int]] = set()
+        self.pins: dict[int, int] = {}
         self.owner = command.creator_id
         self.history = command.history if command.type == "GROUP" else "FROM_JOIN"
         self.granted: dict[str, str] = {}
         self.silenced: dict[str, int] = {}
         self.banned: dict[str, tuple[str, int]] = {}
         self.reads_from: dict[str, list[int]] = {}
-        self.kinds: dict[int, str] = {}  # of EDIT and REACTION entries
+        self.kinds: dict[int, str] = {}  # of entries of users that are no messages
         self.edits: dict[int, list[int]] = {}
         self.reactions: dict[int, dict[tuple[str, str], int]] = {}
         self._view: LogView | None = None
@@ -146,6 +148,7 @@ class Log:
             len(members),
             tuple(members),
             self.history,
+            self.description,
         )
 
 
@@ -242,11 +245,22 @@ class Model:
         assert outcome.entry.payload == command.payload
         log.add(outcome.entry)
         self._sent[key] = (log.head, command.payload_mac)
-        if said["type"] == "EDIT":
-            log.kinds[log.head] = "EDIT"
+        if said["type"] != "TEXT":
+            log.kinds[log.head] = said["type"]
+        self._mention(log, command.sender_id, said)
+        if said["type"] == "TITLE":
+            self._retitle(log, command.sender_id, said)
+        elif said["type"] == "PINNED":
+            if said["pinned"] != (said["seq"] in log.pins):
+                action = "PINNED" if said["pinned"] else "UNPINNED"
+                log.audit.append((action, command.sender_id, log.head, said["messageId"]))
+            if said["pinned"]:
+                log.pins.setdefault(said["seq"], log.head)
+            else:
+                log.pins.pop(said["seq"], None)
+        elif said["type"] == "EDIT":
             log.edits.setdefault(said["seq"], []).append(log.head)
         elif said["type"] == "REACTION":
-            log.kinds[log.head] = "REACTION"
             there, place = log.reactions.setdefault(said["seq"], {}), (command.sender_id, said["reaction"])
             if said["removed"]:
                 there.pop(place, None)
@@ -254,7 +268,39 @@ class Model:
                 there.setdefault(place, log.head)
         return None
 
+    def _mention(self, log: Log, sender: str, said: dict[str, Any]) -> None:
+        """Whom the entry at the head mentions of the members, besides its sender and those mentioned before."""
+        mentions = set((said["payload"] if said["type"] == "EDIT" else said).get("mentions", ()))
+        named = {"*"} if "*" in mentions else {it for it in mentions if log.is_member(it)} - {sender}
+        if said["type"] == "EDIT":
+            named -= self._mentioned(log, said["seq"])
+        log.mentions |= {(user, log.head) for user in named}
+
+    def _mentioned(self, log: Log, seq: int) -> set[str]:
+        """Whom a message and its edits mention."""
+        return {user for user, at in log.mentions if at in (seq, *log.edits.get(seq, ()))}
+
+    def _retitle(self, log: Log, by: str, said: dict[str, Any]) -> None:
+        for name, action in (("title", "TITLE_CHANGED"), ("description", "DESCRIPTION_CHANGED")):
+            if name in said and said[name] != getattr(log, name):
+                log.audit.append((action, by, log.head, said[name]))
+                setattr(log, name, said[name])
+
     def _refers(self, log: Log, command: c.Append, said: dict[str, Any]) -> str | None:
+        """Why a message may not say this; None if it may."""
+        refusal = self._names(log, command, said)
+        if refusal is not None:
+            return refusal
+        is_group = log.made_by.type == "GROUP"
+        if said["type"] == "TITLE" and not (is_group and log.may(command.sender_id, "TITLE")):
+            return "FORBIDDEN"
+        mentions = (said["payload"] if said["type"] == "EDIT" else said).get("mentions", ())
+        before = self._mentioned(log, said["seq"]) if said["type"] == "EDIT" else set()
+        if "*" in mentions and "*" not in before and not (is_group and log.may(command.sender_id, "TITLE")):
+            return "FORBIDDEN"
+        return None
+
+    def _names(self, log: Log, command: c.Append, said: dict[str, Any]) -> str | None:
         """Why a message may not say this of an earlier one; None if it names none, or may."""
         named = said if "messageId" in said else said.get("replyTo")
         if named is None:
@@ -269,6 +315,9 @@ class Model:
             return None
         if log.recall_of(target.seq) is not None:
             return "FORBIDDEN"
+        if said["type"] == "PINNED":
+            is_single = log.made_by.type == "SINGLE"
+            return None if is_single or log.may(command.sender_id, "TITLE") else "FORBIDDEN"
         if said["type"] == "EDIT":
             if target.sender_id != command.sender_id:
                 return "FORBIDDEN"
@@ -315,6 +364,8 @@ class Model:
         for seq in (target.seq, *edits):
             log.blank(seq)
         log.reactions.pop(target.seq, None)
+        log.pins.pop(target.seq, None)
+        log.mentions = {it for it in log.mentions if it[1] not in (target.seq, *edits)}
         log.audit.append(("RECALLED", by or "", log.head, command.message_id))
         return None
 
@@ -600,7 +651,9 @@ class Model:
         log = self._acted_on(command.conversation_id, command.by)
         if isinstance(log, str):
             return log
-        changed = command.title not in (None, log.title)
+        head = log.head
+        said = {} if command.titled is None else msgspec.json.decode(command.titled.payload)
+        changed = any(name in said and said[name] != getattr(log, name) for name in ("title", "description"))
         moved = command.owner_id not in (None, log.owner)
         opened = command.history not in (None, log.history)
         wanted = {"TITLE": changed, "OWNER": moved, "HISTORY": opened}
@@ -608,15 +661,20 @@ class Model:
             return "FORBIDDEN"
         if moved and not log.is_member(str(command.owner_id)):
             return "NOT_FOUND"
-        if command.title is not None and changed:
-            log.title = command.title
-            log.audit.append(("TITLE_CHANGED", command.by or "", log.head, command.title))
+        if changed:
+            assert command.titled is not None
+            assert outcome.entry.payload == command.titled.payload
+            sender = command.by or log.owner
+            self._check_entry(outcome.entry, sender, command.at_ms, command.titled.client_msg_id)
+            log.add(outcome.entry)
+            log.kinds[log.head] = "TITLE"
+            self._retitle(log, command.by or "", said)
         if command.history is not None and opened:
             log.history = command.history
             log.audit.append(("HISTORY_CHANGED", command.by or "", log.head, command.history))
         changed |= opened
         changed |= self._change_owner(log, command.by, command.owner_id) is not None
-        assert outcome == o.Updated(log.describe(), changed)
+        assert outcome == o.Updated(log.describe(), changed, outcome.entry if log.head != head else None)
         return None
 
     def _block_user(self, command: c.BlockUser, outcome: Any) -> str | None:
@@ -650,7 +708,7 @@ class Model:
         assert outcome == o.Done()
         log.muted.pop(command.user_id, None)
         if command.until_ms:
-            log.muted[command.user_id] = command.until_ms
+            log.muted[command.user_id] = (command.until_ms, command.but_mentions)
         return None
 
     def _register_push(self, command: c.RegisterPush, outcome: Any) -> str | None:

@@ -31,6 +31,7 @@ from chatkit.testing.contracts.storage_commands import (
     resume,
     send,
     single,
+    title_entry,
 )
 
 from .tables import commit, loaded
@@ -74,7 +75,7 @@ COMMANDS: list[tuple[c.Command, set[str]]] = [
     (remove("g", "ann", "bob"), {"conversations", "members", "cursors", "member_lists", "elders"}),
     (remove("g", None, "ann"), {"conversations", "cursors", "member_lists", "elders"}),
     (
-        c.UpdateConversation("g", "ann", "new", "bob", NOW),
+        c.UpdateConversation("g", "ann", title_entry("new"), "bob", NOW),
         {"conversations", "members", "member_lists"},
     ),
     (c.SetRole("g", "ann", "bob", "ADMIN", NOW), {"conversations", "members", "member_lists"}),

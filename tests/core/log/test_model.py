@@ -82,7 +82,9 @@ def check_log(tables: MemoryState, name: str, log: Log) -> None:
             assert (at.delivered_seq, frozenset(at.exact)) == cursor
         assert it.devices.get(user, {}).keys() <= found.keys()
         assert not log.is_member(user) or found.keys() == tables.devices.get(user, {}).keys()
-    assert it.muted == log.muted
+    muted = {user: (until_ms, user in it.but_mentions) for user, until_ms in it.muted.items()}
+    assert muted == log.muted
+    assert (it.mentions, it.pins, it.description) == (log.mentions, log.pins, log.description)
     audit = [
         (row.action, row.actor_id, row.seq, row.subject)
         for row in tables.audit

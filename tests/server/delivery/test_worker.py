@@ -17,6 +17,7 @@ from chatkit.server.delivery.worker import DeliveryWorker
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.contracts.storage_commands import title_entry
 
 from .world import CLOCK, ScriptedProvider, World
 
@@ -150,7 +151,7 @@ async def test_who_joined_later_is_told_nothing_of_before(world: World) -> None:
 
 async def test_changes_of_members_wake_nobody(world: World) -> None:
     await world.do(base.AddMembers("g", "ann", ("dan",), 9, CLOCK.now_ms()))
-    await world.do(base.UpdateConversation("g", "ann", "new", None, CLOCK.now_ms()))
+    await world.do(base.UpdateConversation("g", "ann", title_entry("new"), None, CLOCK.now_ms()))
     await world.work()
 
     assert world.provider.sent == []

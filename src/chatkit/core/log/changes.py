@@ -78,6 +78,10 @@ class Changes(msgspec.Struct, frozen=True):
         edits: (key, edited seq, seq of the EDIT entry).
         reactions: (key, seq, user, reaction, seq of the REACTION entry) of those that begin.
         ended_reactions: (key, seq, user, reaction) of those that are taken back.
+        mentions: (key, user, seq of the entry that mentions them); what a recalled entry mentions goes.
+        pins: (key, seq, seq of the PINNED entry) of what is pinned from now on.
+        ended_pins: (key, seq) of what is not any more; what is recalled goes, too.
+        descriptions: (description, key).
         ended: (leave seq, key, user, join seq) of memberships that end.
         joined: (key, user, join seq, leave seq, first seq that may be read or None, role, silenced until) of
             memberships that begin.
@@ -104,7 +108,7 @@ class Changes(msgspec.Struct, frozen=True):
         audit: Privileged acts, in order; `audit.chained` makes rows of them.
         woken: (first new entry stored, key) of conversations that grew and have an outbox already, which may sleep: a
             worker is to look at them again, if none is to anyway.
-        mutes: (key, user, until) of members that are not woken; until 0: they are again.
+        mutes: (key, user, until, whether a mention wakes them) of members that are not woken; until 0: they are again.
         dropped_push: Push tokens that go, before new ones come.
         dropped_push_logins: Digests of logins whose push tokens go.
         taken_push: Digests of push tokens that go, whoever has them, before new ones come.
@@ -134,6 +138,10 @@ class Changes(msgspec.Struct, frozen=True):
     edits: list[tuple[int, int, int]] = []
     reactions: list[tuple[int, int, str, str, int]] = []
     ended_reactions: list[tuple[int, int, str, str]] = []
+    mentions: list[tuple[int, str, int]] = []
+    pins: list[tuple[int, int, int]] = []
+    ended_pins: list[tuple[int, int]] = []
+    descriptions: list[tuple[str, int]] = []
     ended: list[tuple[int | None, int, str, int]] = []
     joined: list[tuple[int, str, int, int | None, int | None, GrantedRole, int]] = []
     standings: list[tuple[GrantedRole, int, int, str, int]] = []
@@ -156,7 +164,7 @@ class Changes(msgspec.Struct, frozen=True):
     revocations_before_ms: int | None = None
     audit: list[Act] = []
     woken: list[tuple[int, int]] = []
-    mutes: list[tuple[int, str, int]] = []
+    mutes: list[tuple[int, str, int, bool]] = []
     dropped_push: list[DroppedPush] = []
     dropped_push_logins: list[tuple[bytes]] = []
     taken_push: list[tuple[bytes]] = []
@@ -172,6 +180,20 @@ class Changes(msgspec.Struct, frozen=True):
     blobs: BlobChanges | None = None
     outboxes: dict[int, Outbox] = {}
 
+    @property
+    def has_references(self) -> bool:
+        """Whether there is anything of what entries say besides their words."""
+        return bool(
+            self.edits
+            or self.reactions
+            or self.ended_reactions
+            or self.recalls
+            or self.mentions
+            or self.pins
+            or self.ended_pins
+            or self.descriptions
+        )
+
 
 def changes_of(state: State) -> Changes:
     """Everything that the flows left in a state."""
@@ -179,10 +201,12 @@ def changes_of(state: State) -> Changes:
         messages=state.new_messages,
         recalls=state.recalls,
         edits=state.new_edits,
+        mentions=state.new_mentions,
+        descriptions=[(text, key) for key, text in state.changed_descriptions.items()],
         logins_ended=state.logins_ended,
         tokens=[*state.new_tokens.values()],
         audit=state.audit,
-        mutes=[(*place, until_ms) for place, until_ms in state.mutes.items()],
+        mutes=[(*place, *muted) for place, muted in state.mutes.items()],
         dropped_push=state.dropped_push,
         dropped_push_logins=[(digest,) for digest in state.dropped_push_logins],
         taken_push=[(digest,) for digest in sorted(state.taken_push)],
@@ -205,6 +229,11 @@ def changes_of(state: State) -> Changes:
             changes.ended_reactions.append(reacted)
         else:
             changes.reactions.append((*reacted, seq))
+    for pinned, seq in state.changed_pins.items():
+        if seq is None:
+            changes.ended_pins.append(pinned)
+        else:
+            changes.pins.append((*pinned, seq))
     if state.devices:
         changes.forgotten.extend(sorted(state.forgotten))
         changes.devices.extend(_devices(state))

@@ -269,17 +269,17 @@ class ImportedEntry(msgspec.Struct, frozen=True, gc=False):
         sender_id: Its author, who need not be a member.
         at_ms: When it was written there.
         payload: Canonical JSON, with the ids of this log; of a MEMBER and a RECALL it is made anew.
-        client_msg_id: Of a USER, EDIT or REACTION: what makes a repeat known.
+        client_msg_id: Of all but a MEMBER and a RECALL: what makes a repeat known.
         payload_mac: Of these: as in `Append`.
         op: Of a MEMBER: ADDED, REMOVED or LEFT.
         user_ids: Of a MEMBER: whom it names.
-        names_seq: Of an EDIT, REACTION or RECALL: the message that it names.
+        names_seq: Of an EDIT, REACTION, PINNED or RECALL: the message that it names.
         reaction: Of a REACTION.
-        removed: Of a REACTION: whether it takes that one back.
+        removed: Of a REACTION: whether it takes that one back; of a PINNED: whether it unpins.
         by: Of a RECALL: whom its payload names; empty: its sender.
     """
 
-    kind: Literal["USER", "EDIT", "REACTION", "MEMBER", "RECALL"]
+    kind: Literal["USER", "EDIT", "REACTION", "PINNED", "TITLE", "MEMBER", "RECALL"]
     sender_id: str
     at_ms: int
     payload: bytes = b""
@@ -303,8 +303,8 @@ class ImportEntries(msgspec.Struct, frozen=True, gc=False):
     Refusals: NotFoundError (there is no such conversation, and none is to be made), ConflictError (its head is not
     `after_seq`: somebody else wrote, or made it; or the pair of `new` has another one: ask again with what is there),
     BadRequestError (more than `new.members_max` members in `new`; an entry that names what was no message before, or
-    was recalled; an EDIT of somebody else's; too many edits or reactions; a MEMBER in a SINGLE; somebody who comes and
-    goes more than `MEMBERSHIPS_MAX` times).
+    was recalled; an EDIT of somebody else's; too many edits, reactions or pins; a MEMBER or a TITLE in a SINGLE;
+    somebody who comes and goes more than `MEMBERSHIPS_MAX` times).
 
     Attributes:
         after_seq: The head that the conversation must have, 0 where it is to be made; None: whichever it has.
@@ -431,23 +431,37 @@ class SilenceMember(msgspec.Struct, frozen=True, gc=False):
     policy: Policy = DEFAULT_POLICY
 
 
+class TitleEntry(msgspec.Struct, frozen=True, gc=False):
+    """The TITLE entry that a change of title or description appends.
+
+    Attributes:
+        client_msg_id: A key that nobody has used.
+        payload: Canonical JSON, with what is to change.
+        payload_mac: As in `Append`.
+    """
+
+    client_msg_id: str
+    payload: bytes
+    payload_mac: bytes
+
+
 class UpdateConversation(msgspec.Struct, frozen=True, gc=False):
-    """Change a GROUP's title, owner or history. The log gets no entry.
+    """Change a GROUP's title, description, owner or history. Of the first two the log gets an entry, if one changes.
 
     What is so already changes nothing, whichever member asks: a former owner may repeat a transfer whose answer was
     lost. Refusals: NotFoundError (the caller is no member, or `owner_id` is none), ForbiddenError (SINGLE, or the
     caller's role does not allow it).
 
     Attributes:
-        by: The caller; None is the host.
-        title: The new title; None leaves it.
+        by: The caller; None is the host. The entry then stands under the owner's name.
+        titled: The new title and description; None leaves both.
         owner_id: The new owner, a member; None leaves it.
         history: What those may read of the time before who join from now on; None leaves it.
     """
 
     conversation_id: str
     by: str | None
-    title: str | None
+    titled: TitleEntry | None
     owner_id: str | None
     at_ms: int
     history: History | None = None
@@ -685,11 +699,15 @@ class Mute(msgspec.Struct, frozen=True, gc=False):
     """A member is not woken for a conversation until `until_ms`; 0 ends it. Nobody else is told.
 
     Refusal: NotFoundError (not a member).
+
+    Attributes:
+        but_mentions: Whether what mentions them wakes them all the same.
     """
 
     conversation_id: str
     user_id: str
     until_ms: int
+    but_mentions: bool = False
 
 
 class RegisterPush(msgspec.Struct, frozen=True, gc=False):

@@ -14,13 +14,15 @@ from . import blobs, members, rules
 from .audit import note
 from .commands import CreateConversation, ImportedEntry, ImportEntries
 from .keys import Keys
+from .mentions import keys_of_mentions, mentions_of, note_mentions
 from .messages import add_entry
 from .outcomes import Imported, message_id
-from .references import EDITS_MAX, REACTIONS_MAX, Reference, note_reference
+from .references import EDITS_MAX, PINS_MAX, REACTIONS_MAX, Reference, note_reference, unpin_recalled
 from .state import ConversationState, MembershipState, MessageRow, Place, State
+from .titles import note_titled, titled_by
 
-_KEYED: Final = frozenset({"USER", "EDIT", "REACTION"})
-_NAMING: Final = frozenset({"EDIT", "REACTION", "RECALL"})
+_KEYED: Final = frozenset({"USER", "EDIT", "REACTION", "PINNED", "TITLE"})
+_NAMING: Final = frozenset({"EDIT", "REACTION", "PINNED", "RECALL"})
 _ALL: Final = 1_000_000
 """More members than any conversation has: the cursors of each of them may move."""
 
@@ -36,6 +38,9 @@ def keys_of_import(keys: Keys, command: ImportEntries) -> None:
         if entry.kind in _KEYED:
             keys.members.add((conversation_id, entry.sender_id))  # for who recalls it in this batch
             keys.sent.add((conversation_id, entry.sender_id, entry.client_msg_id))
+            mentions = _mentions(entry)
+            if mentions:
+                keys_of_mentions(keys, conversation_id, entry.sender_id, mentions, None)
         elif entry.kind == "MEMBER":
             keys.cursors.update((conversation_id, user_id) for user_id in entry.user_ids)
             removed += 0 if entry.op == "ADDED" else len(entry.user_ids)
@@ -57,8 +62,12 @@ def keys_after_import(state: State, command: ImportEntries, more: Keys) -> None:
         more.places.add(place)
         if entry.kind == "REACTION":
             more.reactions.add((*place, entry.sender_id))
+        elif entry.kind == "PINNED":
+            more.pins.add(key)
         else:
             more.edited.add(place)
+        if entry.kind == "EDIT" and _mentions(entry):
+            more.mentioned.add(place)
 
 
 def import_entries(state: State, command: ImportEntries) -> Imported:
@@ -106,6 +115,7 @@ def _check_named(state: State, conversation: ConversationState | None, command: 
     """Each names a message that was there before and is not recalled, and says nothing that could not be said."""
     key = 0 if conversation is None else conversation.key
     recalled, said = set(state.recalled), Counter[tuple[str, Place]]()
+    pinned = set(state.pins.get(key, ()))
     for entry in command.entries:
         if entry.kind not in _NAMING:
             continue
@@ -115,6 +125,12 @@ def _check_named(state: State, conversation: ConversationState | None, command: 
             raise BadRequestError(f"seq {entry.names_seq} is no message of which this can be said")
         if entry.kind == "RECALL":
             recalled.add(place)
+            pinned.discard(entry.names_seq)
+            continue
+        if entry.kind == "PINNED":
+            (pinned.discard if entry.removed else pinned.add)(entry.names_seq)
+            if len(pinned) > PINS_MAX:
+                raise BadRequestError(f"at most {PINS_MAX} messages can be pinned")
             continue
         said[entry.kind, place] += 1
         if entry.kind == "EDIT" and row.sender_id != entry.sender_id:
@@ -131,6 +147,8 @@ def _named(
         state.places[place] = next(found, None)
     if conversation is not None and conversation.created_ms is not None:
         state.edits.setdefault(place, [])
+        state.mentioned.setdefault(place, set())
+        state.pins.setdefault(conversation.key, {})
         state.reaction_counts.setdefault(place, 0)
         state.own_reactions.setdefault((*place, sender_id), set())
     return state.places.get(place)
@@ -145,13 +163,15 @@ def _check_room(state: State, place: Place, entry: ImportedEntry, more: int) -> 
 
 
 def _check_members(state: State, conversation: ConversationState | None, command: ImportEntries) -> None:
-    """Members come and go in a GROUP alone, and nobody without end."""
+    """Members come and go in a GROUP alone, and nobody without end; and it alone has a title."""
     kind = command.new.type if conversation is None and command.new is not None else None
     if conversation is not None:
         kind = conversation.type
     joins = Counter(user for it in command.entries if it.kind == "MEMBER" for user in it.user_ids)
     if kind == "SINGLE" and joins:
         raise BadRequestError("the members of a SINGLE conversation never change")
+    if kind == "SINGLE" and any(it.kind == "TITLE" for it in command.entries):
+        raise BadRequestError("a SINGLE conversation has no title")
     for user_id, count in joins.items():
         before = 0 if conversation is None else len(state.membership(conversation, user_id).intervals)
         rules.check_memberships(before + count - 1)
@@ -177,9 +197,23 @@ def _append(state: State, conversation: ConversationState, entry: ImportedEntry)
     values = (entry.sender_id, entry.payload, entry.at_ms, entry.client_msg_id, entry.payload_mac)
     row = add_entry(state, conversation, kind, *values)
     state.sent[conversation.conversation_id, entry.sender_id, entry.client_msg_id] = row
-    if entry.kind == "EDIT" or entry.kind == "REACTION":
+    if entry.kind == "EDIT" or entry.kind == "REACTION" or entry.kind == "PINNED":
         reference = Reference(entry.kind, "", entry.names_seq, entry.reaction, entry.removed)
         note_reference(state, conversation.key, entry.sender_id, reference, row.seq)
+    titled = titled_by(entry.payload) if entry.kind == "TITLE" else None
+    if titled is not None:
+        note_titled(state, conversation, titled)
+    mentions = _mentions(entry)
+    if mentions:
+        edited = (conversation.key, entry.names_seq) if entry.kind == "EDIT" else None
+        note_mentions(state, conversation, entry.sender_id, mentions, edited, row.seq)
+
+
+def _mentions(entry: ImportedEntry) -> frozenset[str]:
+    """Whom a message or an edit mentions."""
+    if entry.kind not in ("USER", "EDIT"):
+        return frozenset()
+    return mentions_of(entry.payload, is_edit=entry.kind == "EDIT")
 
 
 def _change_members(
@@ -234,6 +268,7 @@ def _recall(state: State, conversation: ConversationState, entry: ImportedEntry)
         state.recalled[key, recalled_seq] = made.seq
         state.recalls.append((key, recalled_seq, made.seq))
     blobs.drop(state, row, edits)
+    unpin_recalled(state, key, seq)
 
 
 def _keep_caught_up(

@@ -28,12 +28,15 @@ class Keys:
         cursors: (conversation, user): all memberships, the user's cursors, and the cursors of the user's devices.
         member_lists: Conversations whose current members are needed, the first ones by user id.
         members_max: How many of each such list.
+        descriptions: Conversations, by id, of which the description is needed.
         elders: Conversations of which is needed who follows an owner, with how many the batch removes there or gives
             another role.
         removals: How many members the batch removes at most.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
         edited: Entries of which the edits are needed, by (internal number, seq).
+        mentioned: Entries of which is needed whom they and their edits mention, by (internal number, seq).
+        pins: Internal numbers of conversations of which is needed what is pinned.
         reactions: (internal number, seq, user): what the user reacts with to an entry, and how many reactions it has.
         senders: (internal number, first seq, last seq): who wrote each entry of a range.
         devices: Users whose devices are needed.
@@ -67,6 +70,7 @@ class Keys:
         "conversation_keys",
         "conversations",
         "cursors",
+        "descriptions",
         "devices",
         "edited",
         "elders",
@@ -76,11 +80,13 @@ class Keys:
         "login_hashes",
         "member_lists",
         "members",
+        "mentioned",
         "moderated",
         "new_conversations",
         "new_held",
         "new_revocations",
         "pairs",
+        "pins",
         "places",
         "reactions",
         "removals",
@@ -104,6 +110,7 @@ class Keys:
         self.members: set[tuple[Ref, str]] = set()
         self.cursors: set[tuple[Ref, str]] = set()
         self.member_lists: set[str] = set()
+        self.descriptions: set[str] = set()
         self.elders: dict[str, int] = {}
         self.blocks: set[tuple[str, str]] = set()
         self.block_counts: set[str] = set()
@@ -112,6 +119,8 @@ class Keys:
         self.sent: set[tuple[str, str, str]] = set()
         self.places: set[tuple[int, int]] = set()
         self.edited: set[tuple[int, int]] = set()
+        self.mentioned: set[tuple[int, int]] = set()
+        self.pins: set[int] = set()
         self.reactions: set[tuple[int, int, str]] = set()
         self.senders: list[tuple[int, int, int]] = []
         self.devices: set[str] = set()
@@ -139,6 +148,7 @@ class Keys:
             or self.cursors
             or self.sent
             or self.edited
+            or self.pins
             or self._blobs
             or self.names_rare
         )
@@ -182,8 +192,8 @@ class Keys:
 
     @property
     def names_references(self) -> bool:
-        """Whether anything is named of what entries say of others."""
-        return bool(self.edited or self.reactions)
+        """Whether anything is named of what entries say besides their words: of others, of members, of the group."""
+        return bool(self.edited or self.reactions or self.pins or self.mentioned or self.descriptions)
 
     @property
     def names_moderation(self) -> bool:
@@ -211,7 +221,7 @@ class Keys:
         return 1 + max(self.elders.values(), default=0)
 
     def list_members(self, conversation_id: str, wanted: int = MEMBERS_SHOWN_MAX, removed: int = 0) -> None:
-        """Name a conversation's first members.
+        """Name a conversation's first members, and its description.
 
         Args:
             conversation_id: The conversation.
@@ -219,5 +229,6 @@ class Keys:
             removed: How many this command may remove.
         """
         self.member_lists.add(conversation_id)
+        self.descriptions.add(conversation_id)
         self._members_wanted = max(self._members_wanted, wanted)
         self.removals += removed

@@ -10,11 +10,12 @@ from . import rules
 from .acting import acted_on, check_may, name_acting
 from .audit import note
 from .blocks import blocks_of_pair, check_not_blocked_by
-from .commands import AddMembers, CreateConversation, RemoveMember, RenewEpoch, UpdateConversation
+from .commands import AddMembers, CreateConversation, RemoveMember, RenewEpoch, TitleEntry, UpdateConversation
 from .keys import Keys
 from .messages import add_entry, entry_of
-from .outcomes import Conversation, Created, Done, MembersChanged, Updated
+from .outcomes import Conversation, Created, Done, Entry, MembersChanged, Updated
 from .state import ConversationState, MemberCursors, MembershipState, State
+from .titles import is_news, note_titled, titled_by
 
 
 def keys_of_create(keys: Keys, command: CreateConversation) -> None:
@@ -240,7 +241,7 @@ def leave(state: State, membership: MembershipState, seq: int, *, has_left: bool
     conversation.changed = conversation.may_close = True  # who goes may have been the last one missing
     state.member_ids[conversation.key].discard(user_id)
     state.elders[conversation.key].pop(user_id, None)
-    state.mutes[conversation.key, user_id] = 0
+    state.mutes[conversation.key, user_id] = (0, False)
     listed = state.listed.get(user_id)
     if listed is not None:
         del listed[conversation.key]
@@ -255,29 +256,43 @@ def keys_of_update(keys: Keys, command: UpdateConversation) -> None:
 
 
 def update_conversation(state: State, command: UpdateConversation) -> Updated:
-    """Change a group's title, owner or history; its log gets no entry. What is so already any member may ask for."""
+    """Change a group's title, description, owner or history. What is so already any member may ask for."""
     conversation = acted_on(state, command.conversation_id, command.by)
     rules.check_is_group(conversation.type)
-    title = None if command.title == conversation.title else command.title
+    titled = None if command.titled is None else titled_by(command.titled.payload)
+    if titled is not None and not is_news(state, conversation, titled):
+        titled = None
     owner_id = None if command.owner_id == conversation.owner_id else command.owner_id
     history = None if command.history == conversation.history else command.history
-    if title is not None:
+    if titled is not None:
         check_may(state, conversation, command, "CHANGE_TITLE")
     if history is not None:
         check_may(state, conversation, command, "CHANGE_HISTORY")
     if owner_id is not None:
         check_may(state, conversation, command, "TRANSFER_OWNERSHIP")
         state.joined(command.conversation_id, owner_id)
-    if title is not None:
-        conversation.title = title
-        note(state, conversation, command.at_ms, command.by, "TITLE_CHANGED", title)
+    entry = None
+    if command.titled is not None and titled is not None:
+        entry = _title(state, conversation, command, command.titled)
+        for action, subject in note_titled(state, conversation, titled):
+            note(state, conversation, command.at_ms, command.by, action, subject)
     if history is not None:
         conversation.history = history
         note(state, conversation, command.at_ms, command.by, "HISTORY_CHANGED", history)
-    changed = (title, owner_id, history) != (None, None, None)
-    conversation.changed = conversation.changed or changed
+        conversation.changed = True
     pass_on(state, conversation, owner_id, command.by, command.at_ms)
-    return Updated(describe(state, conversation), changed)
+    changed = (titled, owner_id, history) != (None, None, None)
+    return Updated(describe(state, conversation), changed, entry)
+
+
+def _title(
+    state: State, conversation: ConversationState, command: UpdateConversation, titled: TitleEntry
+) -> Entry:
+    """The entry that says what the group is called from now on."""
+    sender_id = command.by or conversation.owner_id
+    key = (titled.client_msg_id, titled.payload_mac)
+    row = add_entry(state, conversation, "TITLE", sender_id, titled.payload, command.at_ms, *key)
+    return entry_of(conversation, row, titled.payload)
 
 
 def keys_of_renew_epoch(keys: Keys, command: RenewEpoch) -> None:
@@ -316,4 +331,5 @@ def describe(state: State, conversation: ConversationState) -> Conversation:
         conversation.member_count,
         tuple(members[: rules.MEMBERS_SHOWN_MAX]),
         conversation.history,
+        state.descriptions.get(conversation.key, ""),
     )

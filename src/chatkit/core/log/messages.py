@@ -12,8 +12,9 @@ from .acting import check_may
 from .audit import note
 from .commands import Append, Recall
 from .keys import Keys
+from .meaning import check_meaning, keys_of_meaning, meaning_of, note_meaning
 from .outcomes import Appended, Entry, Recalled, message_id, message_place
-from .references import check_reference, keys_of_reference, kind_of, note_reference, reference_of
+from .references import unpin_recalled
 from .state import ConversationState, MayBeRepeatError, MessageRow, State
 
 _row = partial(tuple.__new__, MessageRow)
@@ -29,9 +30,9 @@ def keys_of_append(keys: Keys, command: Append) -> None:
         keys.sent.add((conversation_id, sender_id, command.client_msg_id))
     if command.is_plain:
         return
-    reference = reference_of(command.payload)
-    if reference is not None:
-        keys_of_reference(keys, conversation_id, sender_id, reference)
+    meaning = meaning_of(command.payload)
+    if meaning is not None:
+        keys_of_meaning(keys, conversation_id, sender_id, meaning)
     if command.blobs:
         blobs.keys_of_named(keys, sender_id, command.payload)
 
@@ -54,11 +55,11 @@ def append(state: State, command: Append) -> Appended:
         return repeat(state, conversation, command, known)
     payload = command.payload
     is_plain = command.is_plain
-    reference = None if is_plain else reference_of(payload, command.edit_window_ms)
+    meaning = None if is_plain else meaning_of(payload, command.edit_window_ms)
     try:
         check_may_write(state, conversation, sender_id, command.policy, command.at_ms)
-        if reference is not None:
-            check_reference(state, conversation, sender_id, reference, command.at_ms)
+        if meaning is not None:
+            check_meaning(state, conversation, sender_id, meaning, command.policy, command.at_ms)
         if command.blobs and not is_plain:
             blobs.check_named(state, command, command.payload)
     except RefusedError:
@@ -68,15 +69,15 @@ def append(state: State, command: Append) -> Appended:
     row = add_entry(
         state,
         conversation,
-        "USER" if reference is None else kind_of(reference),
+        "USER" if meaning is None else meaning.kind,
         sender_id,
         payload,
         command.at_ms,
         client_msg_id,
         command.payload_mac,
     )
-    if reference is not None:
-        note_reference(state, conversation.key, sender_id, reference, row.seq)
+    if meaning is not None:
+        note_meaning(state, conversation, meaning, row)
     state.sent[name] = row
     if command.blobs and not is_plain:
         blobs.refer(state, row, payload)
@@ -182,6 +183,7 @@ def recall(state: State, command: Recall) -> Recalled:
         state.recalled[key, recalled_seq] = made.seq
         state.recalls.append((key, recalled_seq, made.seq))
     blobs.drop(state, row, edits)
+    unpin_recalled(state, key, seq)
     note(state, conversation, command.at_ms, command.by, "RECALLED", command.message_id)
     return Recalled(entry_of(conversation, made, made.payload), False)
 

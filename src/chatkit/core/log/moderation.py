@@ -23,10 +23,10 @@ from . import blobs, rules
 from .audit import AuditAction, note
 from .commands import ModeratedAppend, ReportMessage, ResolveReports, Review
 from .keys import Keys
+from .meaning import check_meaning, keys_of_meaning, meaning_of, note_meaning
 from .messages import add_entry, check_may_write, entry_of, find_message, keys_of_message, repeat
 from .messages import keys_of_append as keys_of_plain_append
 from .outcomes import Appended, Done, Entry, Held, Outcome, Refused, Reviewed
-from .references import check_reference, keys_of_reference, kind_of, note_reference, reference_of
 from .state import ConversationState, ModeratedRow, State
 
 MAY_NOT_WRITE: Final = "the sender may not write here any more"
@@ -42,7 +42,7 @@ def keys_of_append(keys: Keys, command: ModeratedAppend) -> None:
     keys.sent.add((command.conversation_id, command.sender_id, command.client_msg_id))
     keys.moderated.add((command.conversation_id, command.sender_id, command.client_msg_id))
     keys.holders.add(command.sender_id)
-    _name_reference(keys, command.conversation_id, command.sender_id, _payload(command))
+    _name_meaning(keys, command.conversation_id, command.sender_id, _payload(command))
     if command.blobs:
         blobs.keys_of_named(keys, command.sender_id, _payload(command))
     if command.verdict.kind != "UNASKED":
@@ -66,9 +66,9 @@ def append(state: State, command: ModeratedAppend) -> Outcome:
         return Held(True, command.verdict.bounds.retry_ms)
     check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)
     payload = _payload(command)
-    reference = reference_of(payload, command.edit_window_ms)
-    if reference is not None:
-        check_reference(state, conversation, command.sender_id, reference, command.at_ms)
+    meaning = meaning_of(payload, command.edit_window_ms)
+    if meaning is not None:
+        check_meaning(state, conversation, command.sender_id, meaning, command.policy, command.at_ms)
     if command.blobs and command.verdict.kind in ("ALLOW", "HOLD"):
         blobs.check_named(state, command, payload)
     place = (conversation.key, command.sender_id)
@@ -173,7 +173,7 @@ def keys_after_review(state: State, command: Review, more: Keys) -> None:
             payload = row.payload
             if row.held_id == command.held_id and command.payload is not None:
                 payload = command.payload
-            _name_reference(more, command.conversation_id, command.sender_id, payload)
+            _name_meaning(more, command.conversation_id, command.sender_id, payload)
             blobs.keys_of_named(more, command.sender_id, payload)
 
 
@@ -211,7 +211,7 @@ def _follow(
         if _is_stored(state, conversation, row):
             _gone(state, conversation, row)
         else:
-            reason = _why_not(state, conversation, row, command.at_ms) if may_write else MAY_NOT_WRITE
+            reason = _why_not(state, conversation, row, command) if may_write else MAY_NOT_WRITE
             if reason:
                 refused.append(_refuse_held(state, conversation, row, reason))
                 continue
@@ -255,21 +255,21 @@ def _queue(state: State, conversation: ConversationState, sender_id: str) -> lis
     return [held[number] for number in sorted(held) if held[number].conversation_key == conversation.key]
 
 
-def _name_reference(keys: Keys, conversation_id: str, sender_id: str, payload: bytes) -> None:
-    reference = reference_of(payload)
-    if reference is not None:
-        keys_of_reference(keys, conversation_id, sender_id, reference)
+def _name_meaning(keys: Keys, conversation_id: str, sender_id: str, payload: bytes) -> None:
+    meaning = meaning_of(payload)
+    if meaning is not None:
+        keys_of_meaning(keys, conversation_id, sender_id, meaning)
 
 
-def _why_not(state: State, conversation: ConversationState, row: ModeratedRow, at_ms: int) -> str:
+def _why_not(state: State, conversation: ConversationState, row: ModeratedRow, command: Review) -> str:
     """Why what was held may not be stored any more, say of a message that was recalled meanwhile; empty if it may.
 
     It was sent in time, however long it was held.
     """
-    reference = reference_of(row.payload)
+    meaning = meaning_of(row.payload)
     try:
-        if reference is not None:
-            check_reference(state, conversation, row.sender_id, reference, at_ms)
+        if meaning is not None:
+            check_meaning(state, conversation, row.sender_id, meaning, command.policy, command.at_ms)
     except RefusedError as error:
         return str(error)
     return ""
@@ -284,11 +284,11 @@ def _store(
     payload: bytes,
     at_ms: int,
 ) -> Entry:
-    reference = reference_of(payload)
-    kind = kind_of(reference)
+    meaning = meaning_of(payload)
+    kind: rules.Kind = "USER" if meaning is None else meaning.kind
     row = add_entry(state, conversation, kind, sender_id, payload, at_ms, client_msg_id, payload_mac)
-    if reference is not None:
-        note_reference(state, conversation.key, sender_id, reference, row.seq)
+    if meaning is not None:
+        note_meaning(state, conversation, meaning, row)
     state.sent[conversation.conversation_id, sender_id, client_msg_id] = row
     blobs.refer(state, row, payload)
     return entry_of(conversation, row, payload)

@@ -133,6 +133,7 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     member_count: int
     member_ids: tuple[str, ...]
     history: History = "FROM_JOIN"
+    description: str = ""
 
 
 class Created(msgspec.Struct, frozen=True, gc=False):
@@ -163,10 +164,15 @@ class MembersChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class Updated(msgspec.Struct, frozen=True, gc=False):
-    """The conversation as it is now; `changed` says whether anything did."""
+    """The conversation as it is now; `changed` says whether anything did.
+
+    Attributes:
+        entry: The TITLE entry, where title or description changed.
+    """
 
     conversation: Conversation
     changed: bool
+    entry: Entry | None = None
 
 
 class MembershipSnapshot(msgspec.Struct, frozen=True, gc=False):

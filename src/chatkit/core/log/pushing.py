@@ -24,7 +24,10 @@ def keys_of_mute(keys: Keys, command: Mute) -> None:
 def mute(state: State, command: Mute) -> Done:
     """Keep until when a member is not woken."""
     membership = state.joined(command.conversation_id, command.user_id)
-    state.mutes[membership.conversation.key, command.user_id] = command.until_ms
+    state.mutes[membership.conversation.key, command.user_id] = (
+        command.until_ms,
+        command.but_mentions and command.until_ms > 0,
+    )
     return Done()
 
 

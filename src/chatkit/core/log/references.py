@@ -1,8 +1,9 @@
-"""Messages that name an earlier one: edits, reactions, replies. What each needs, and what it does.
+"""Messages that name an earlier one: edits, reactions, pins, replies. What each needs, and what it does.
 
-An EDIT and a REACTION are entries like any other; the entry that they name stays as it is. What is kept beside the log
-says which edits an entry has and who reacts to it now, so that a page shows both. Called by `messages`,
-`moderation` and `importing`. Why it is so: docs/design/0028-edits-and-reactions.md.
+An EDIT, a REACTION and a PINNED are entries like any other; the entry that they name stays as it is. What is kept
+beside the log says which edits an entry has, who reacts to it now, and which are pinned. Called by `meaning` and
+`importing`.
+Why it is so: docs/design/0028-edits-and-reactions.md, 0034-mentions-pins-titles.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ...errors import BadRequestError, EditWindowPassedError, ForbiddenError
+from ..policy import Policy
 from . import rules
 from .keys import Keys
 from .outcomes import message_place
@@ -27,7 +29,10 @@ REACTIONS_MAX: Final = 1_000
 OWN_REACTIONS_MAX: Final = 10
 """Reactions of one user to one message."""
 
-ReferenceKind = Literal["EDIT", "REACTION", "REPLY"]
+PINS_MAX: Final = 50
+"""Pinned messages of one conversation."""
+
+ReferenceKind = Literal["EDIT", "REACTION", "PINNED", "REPLY"]
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +42,7 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
         message_id: The earlier one.
         seq: Its place, as the sender knows it.
         reaction: Of a REACTION.
-        removed: Whether it takes the reaction back.
+        removed: Whether it takes the reaction, or the pin, back.
         window_ms: Of an EDIT: how long after the message was stored it may come; None: for ever.
     """
 
@@ -63,6 +68,10 @@ class _Reaction(_Target):
     removed: bool = False
 
 
+class _Pinned(_Target):
+    pinned: bool
+
+
 class _Answer(msgspec.Struct, rename="camel"):
     reply_to: _Target | UnsetType = UNSET
 
@@ -70,6 +79,7 @@ class _Answer(msgspec.Struct, rename="camel"):
 _decode_type = msgspec.json.Decoder(_Typed).decode
 _decode_target = msgspec.json.Decoder(_Target).decode
 _decode_reaction = msgspec.json.Decoder(_Reaction).decode
+_decode_pinned = msgspec.json.Decoder(_Pinned).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
@@ -89,6 +99,9 @@ def reference_of(payload: bytes, edit_window_ms: int | None = None) -> Reference
     if kind == "REACTION":
         it = _decode_reaction(payload)
         return Reference("REACTION", it.message_id, it.seq, it.reaction, it.removed)
+    if kind == "PINNED":
+        pin = _decode_pinned(payload)
+        return Reference("PINNED", pin.message_id, pin.seq, removed=not pin.pinned)
     reply_to = _decode_answer(payload).reply_to
     if isinstance(reply_to, _Target):
         return Reference("REPLY", reply_to.message_id, reply_to.seq)
@@ -107,17 +120,25 @@ def keys_of_reference(keys: Keys, conversation_id: str, sender_id: str, referenc
         keys.edited.add((key, seq))
     elif reference.kind == "REACTION":
         keys.reactions.add((key, seq, sender_id))
+    elif reference.kind == "PINNED":
+        keys.pins.add(key)
 
 
 def check_reference(
-    state: State, conversation: ConversationState, sender_id: str, reference: Reference, at_ms: int
+    state: State,
+    conversation: ConversationState,
+    sender_id: str,
+    reference: Reference,
+    policy: Policy,
+    at_ms: int,
 ) -> None:
     """Whether a member may say this of that entry.
 
     Raises:
-        BadRequestError: It names no message of this conversation that the sender sees; or there are too many edits or
-            reactions.
-        ForbiddenError: An EDIT of somebody else's; or what is named was recalled.
+        BadRequestError: It names no message of this conversation that the sender sees; or there are too many edits,
+            reactions or pins.
+        ForbiddenError: An EDIT of somebody else's; a PINNED where the sender's role does not allow it; or what is named
+            was recalled.
         EditWindowPassedError: An EDIT that comes too late.
     """
     row = _named(state, conversation, sender_id, reference)
@@ -128,6 +149,8 @@ def check_reference(
         raise ForbiddenError("the message was recalled")
     if reference.kind == "EDIT":
         _check_edit(state, place, row, sender_id, reference, at_ms)
+    elif reference.kind == "PINNED":
+        _check_pin(state, conversation, row, sender_id, reference, policy)
     elif not reference.removed:
         _check_room(state, place, sender_id, reference.reaction)
 
@@ -167,6 +190,21 @@ def _check_edit(
         raise BadRequestError(f"a message can be edited {EDITS_MAX} times")
 
 
+def _check_pin(
+    state: State,
+    conversation: ConversationState,
+    row: MessageRow,
+    sender_id: str,
+    reference: Reference,
+    policy: Policy,
+) -> None:
+    role = state.membership(conversation, sender_id).role
+    rules.check_allowed(policy, role, "PIN_MESSAGES", None, conversation.type)
+    pins = state.pins[conversation.key]
+    if not reference.removed and row.seq not in pins and len(pins) >= PINS_MAX:
+        raise BadRequestError(f"{PINS_MAX} messages are pinned here; unpin one first")
+
+
 def _check_room(state: State, place: Place, sender_id: str, reaction: str) -> None:
     own = state.own_reactions[*place, sender_id]
     if reaction in own:
@@ -177,8 +215,12 @@ def _check_room(state: State, place: Place, sender_id: str, reaction: str) -> No
         raise BadRequestError(f"one message takes {REACTIONS_MAX} reactions")
 
 
-def note_reference(state: State, key: int, sender_id: str, reference: Reference, seq: int) -> None:
-    """The entry at `seq` is stored: keep what it says of the one that it names, which was checked."""
+def note_reference(state: State, key: int, sender_id: str, reference: Reference, seq: int) -> bool:
+    """The entry at `seq` is stored: keep what it says of the one that it names, which was checked.
+
+    Returns:
+        Whether it changed anything: a reaction or a pin that is there already does not.
+    """
     place = (key, reference.seq)
     if reference.kind == "EDIT":
         state.edits[place].append(seq)
@@ -187,14 +229,24 @@ def note_reference(state: State, key: int, sender_id: str, reference: Reference,
         own = state.own_reactions[*place, sender_id]
         is_there = reference.reaction in own
         if is_there != reference.removed:
-            return  # as it is already
+            return False
         state.reaction_counts[place] += -1 if is_there else 1
         (own.discard if is_there else own.add)(reference.reaction)
         state.changed_reactions[*place, sender_id, reference.reaction] = None if is_there else seq
+    elif reference.kind == "PINNED":
+        pins = state.pins[key]
+        if (reference.seq in pins) != reference.removed:
+            return False  # what is pinned already stays where it is among the pins
+        if reference.removed:
+            del pins[reference.seq]
+        else:
+            pins[reference.seq] = seq
+        state.changed_pins[place] = None if reference.removed else seq
+    return True
 
 
-def kind_of(reference: Reference | None) -> rules.Kind:
-    """What kind of entry a message is."""
-    if reference is None or reference.kind == "REPLY":
-        return "USER"
-    return reference.kind
+def unpin_recalled(state: State, key: int, seq: int) -> None:
+    """A recalled message is pinned no more; the stores take its row away themselves."""
+    pins = state.pins.get(key)
+    if pins is not None:
+        pins.pop(seq, None)

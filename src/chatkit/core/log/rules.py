@@ -51,13 +51,14 @@ BANS_MAX = 10_000
 """Users that can be banned from one conversation."""
 
 MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
-Kind = Literal["USER", "MEMBER", "RECALL", "EDIT", "REACTION"]
-"""What an entry is. EDIT and REACTION are said by users of an earlier message; they are none themselves."""
+Kind = Literal["USER", "MEMBER", "RECALL", "EDIT", "REACTION", "PINNED", "TITLE"]
+"""What an entry is. EDIT, REACTION and PINNED are said by users of an earlier message, a TITLE of the group: they are
+no messages themselves."""
 
 SERVER_KINDS: Final[frozenset[Kind]] = frozenset({"MEMBER", "RECALL"})
 """Entries that the server makes: they have no key, and their payloads stay in the log for ever."""
 
-ACTIVITY: Final[frozenset[Kind]] = frozenset({"USER", "MEMBER"})
+ACTIVITY: Final[frozenset[Kind]] = frozenset({"USER", "MEMBER", "TITLE"})
 """What brings a conversation to the front of a list; what is said of an older entry does not."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode

@@ -328,6 +328,12 @@ class State:
         edits: The seqs of the edits of an entry, by its place, those of this batch too.
         own_reactions: What a user reacts with to an entry, by its place and the user.
         reaction_counts: How many reactions an entry has.
+        mentioned: Whom an entry and its edits mention, by its place, those of this batch too.
+        pins: What is pinned: the seq of each PINNED entry by that of the message, by conversation key.
+        descriptions: What groups are for, by conversation key, where it was named and is not empty.
+        new_mentions: (conversation key, user, seq of the entry that mentions them) of this batch.
+        changed_pins: The seq of the PINNED entry, or None for what is not pinned any more, by place; of this batch.
+        changed_descriptions: Those of this batch.
         new_edits: (conversation key, edited seq, seq of the EDIT entry) of this batch.
         changed_reactions: The seq of the REACTION entry, or None for one that is taken back, by (conversation key, seq,
             user, reaction); of this batch.
@@ -351,8 +357,8 @@ class State:
         begun_erasures: Erasures that begin in this batch, or are asked for again.
         ended_erasures: Those that end, and whether bodies went.
         removals: How many members this batch removes at most.
-        mutes: Until when a member is not woken, by conversation key and user; of this batch, which ends those of who
-            goes.
+        mutes: Until when a member is not woken, and whether a mention wakes them all the same, by conversation key and
+            user; of this batch, which ends those of who goes.
         push_tokens: Push tokens of this batch.
         taken_push: Digests of push tokens that this batch gives to a device; whoever had them has them no more.
         dropped_push_logins: Digests of logins whose push tokens this batch forgets.
@@ -387,6 +393,12 @@ class State:
         self.edits: dict[Place, list[int]] = {}
         self.own_reactions: dict[tuple[int, int, str], set[str]] = {}
         self.reaction_counts: dict[Place, int] = {}
+        self.mentioned: dict[Place, set[str]] = {}
+        self.pins: dict[int, dict[int, int]] = {}
+        self.descriptions: dict[int, str] = {}
+        self.new_mentions: list[tuple[int, str, int]] = []
+        self.changed_pins: dict[Place, int | None] = {}
+        self.changed_descriptions: dict[int, str] = {}
         self.new_edits: list[tuple[int, int, int]] = []
         self.changed_reactions: dict[tuple[int, int, str, str], int | None] = {}
         self.senders: dict[int, dict[int, str | None]] = {}
@@ -411,7 +423,7 @@ class State:
         self.retentions: dict[int, int | None] = {}
         self.floors: dict[int, int] = {}
         self.removals = 0
-        self.mutes: dict[tuple[int, str], int] = {}
+        self.mutes: dict[tuple[int, str], tuple[int, bool]] = {}
         self.push_tokens: dict[DevicePlace, PushTokenRow] = {}
         self.taken_push: set[bytes] = set()
         self.dropped_push: list[DroppedPush] = []
@@ -454,6 +466,8 @@ class State:
             self._expect_rare(keys)
         if keys.names_references:
             self.edits.update((place, []) for place in keys.edited)
+            self.mentioned.update((place, set()) for place in keys.mentioned)
+            self.pins.update((key, {}) for key in keys.pins)
             self.own_reactions.update((place, set()) for place in keys.reactions)
             self.reaction_counts.update((place[:2], 0) for place in keys.reactions)
 
@@ -510,6 +524,10 @@ class State:
                 continue
             made.append(membership)
         return made
+
+    def described(self, keys: Keys) -> list[int]:
+        """The keys of the conversations of which the description is named."""
+        return self._keys_of(keys.descriptions)
 
     def expect_lists(self, keys: Keys) -> list[int]:
         """Make room for the member lists that are named; the keys of those conversations."""

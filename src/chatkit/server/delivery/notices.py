@@ -26,6 +26,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         recalled: Whether the message of an earlier push was recalled, and this one is what is left to be told.
             Then, if nothing is, it is about the recall, and `payload` is that of a recalled message.
         hide_body: Whether the words are hidden.
+        mentioned: Whether one of these messages mentions the user.
     """
 
     user_id: str
@@ -40,6 +41,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     recalled: bool
     hide_body: bool
+    mentioned: bool = False
 
 
 class PushText(msgspec.Struct, frozen=True):
@@ -72,11 +74,13 @@ class Choice(msgspec.Struct, frozen=True):
         about: The message; or, where nothing is left to be told of, the entry that recalled one.
         count: As in `Notice`.
         recalled_by: The newest entry that recalled a message of an earlier push; 0 for none.
+        mentioned: As in `Notice`.
     """
 
     about: EntryMark
     count: int
     recalled_by: int
+    mentioned: bool = False
 
     @property
     def is_withdrawal(self) -> bool:
@@ -98,12 +102,18 @@ def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark], push_af
         it for it in marks if it.seq > after and it.seq not in target.exact and it.sender_id != target.user_id
     ]
     unread = [it for it in missing if it.kind == "USER" and not it.is_recalled]
+    mentioning = [it for it in unread if it.seq in target.mentioned]
+    if (
+        target.only_mentions
+    ):  # whom a message mentioned that was recalled is not known any more: nothing is withdrawn
+        unread, missing = mentioning, []
     sent_ms = {it.seq: it.server_ts for it in marks}
     withdrawn = [it for it in missing if _withdraws(claim, it, after, sent_ms, push_after_ms)]
     if not withdrawn and not any(it.seq > claim.after_seq for it in unread):
         return None
     recalled_by = withdrawn[-1].seq if withdrawn else 0
-    return Choice(unread[-1] if unread else withdrawn[-1], len(unread), recalled_by)
+    about = unread[-1] if unread else withdrawn[-1]
+    return Choice(about, len(unread), recalled_by, bool(mentioning))
 
 
 def _withdraws(
@@ -143,4 +153,5 @@ def notice_of(
         count=choice.count,
         recalled=choice.recalled_by > 0,
         hide_body=hidden,
+        mentioned=choice.mentioned,
     )

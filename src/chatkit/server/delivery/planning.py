@@ -130,6 +130,7 @@ class Planner:
                 body=_cut(text.body),
                 badge=badge,
                 revision=task.choice.recalled_by,
+                mentioned=task.choice.mentioned,
             )
         except TimeoutError:
             return Retry(0.0, "its words took too long")

@@ -36,7 +36,8 @@ class Submission(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """What members read: the text of a TEXT, the fallback text of a CUSTOM, the name of a file, the reaction of a
-        REACTION, and of an EDIT those of what it puts in the place of a message; empty if there is none."""
+        REACTION, of an EDIT those of what it puts in the place of a message, of a TITLE both title and description, a
+        line each; empty if there is none."""
         return _text_of(self.payload)
 
 
@@ -48,6 +49,8 @@ def _text_of(payload: Payload) -> str:
     kind = payload.get("type")
     if kind == "EDIT":
         return _text_of(payload["payload"])
+    if kind == "TITLE":
+        return "\n".join(text for name in ("title", "description") if (text := payload.get(name)))
     value = payload.get(_SHOWN.get(kind, "name") if isinstance(kind, str) else "name")
     return value if isinstance(value, str) else ""
 

@@ -10,8 +10,10 @@ from msgspec.structs import replace
 
 from ...core.log.state import MessageRow
 from ...errors import UnavailableError
+from ...wire.payload import EVERYBODY
 from ..base import (
     LAG_MAX,
+    MENTIONED_ENTRIES_MAX,
     PUSHES_PER_DEVICE_MAX,
     Claim,
     ClaimTerms,
@@ -25,6 +27,7 @@ from ..base import (
 from ..later import later_rows
 from ..pushes import push_rows
 from .tables import Conversation, Device, Later, MemoryState, Work
+from .unread import unread_of
 
 
 class MemoryDeliveries:
@@ -33,14 +36,10 @@ class MemoryDeliveries:
     Args:
         tables: Of the store.
         is_open: Whether the store takes anything.
-        count: How many unread messages a member has in a conversation.
     """
 
-    def __init__(
-        self, tables: MemoryState, is_open: Callable[[], bool], count: Callable[[Conversation, str], int]
-    ) -> None:
+    def __init__(self, tables: MemoryState, is_open: Callable[[], bool]) -> None:
         self._tables = tables
-        self._count = count
         self._is_open = is_open
 
     async def claim(
@@ -106,7 +105,8 @@ class MemoryDeliveries:
         for (user_id, device_id), row in self._tables.push_tokens.items():
             if claim.user_id and (claim.user_id, claim.device_id) != (user_id, device_id):
                 continue
-            if not it.is_member(user_id) or it.muted.get(user_id, 0) > now_ms:
+            only_mentions = it.muted.get(user_id, 0) > now_ms
+            if not it.is_member(user_id) or (only_mentions and user_id not in it.but_mentions):
                 continue
             later = it.later.get((user_id, device_id))
             if not claim.user_id and later is not None and later.ready_ms is not None:
@@ -126,6 +126,8 @@ class MemoryDeliveries:
                     cursors.read_seq,
                     device.delivered_seq,
                     tuple(sorted(device.exact)),
+                    only_mentions,
+                    _mentioned(it, user_id, cursors.read_seq),
                 )
 
     async def waiting(self, conversation_ids: Sequence[str]) -> set[str]:
@@ -160,11 +162,7 @@ class MemoryDeliveries:
         """How many unread messages each user has."""
         await self._check()
         return {
-            user_id: sum(
-                self._count(it, user_id)
-                for it in self._tables.of_user(user_id)
-                if it.muted.get(user_id, 0) <= now_ms
-            )
+            user_id: sum(_unread(it, user_id, now_ms) for it in self._tables.of_user(user_id))
             for user_id in user_ids
         }
 
@@ -277,6 +275,18 @@ def _mark(it: Conversation, row: MessageRow) -> EntryMark:
     return EntryMark(
         it.key, row.seq, row.epoch, row.kind, row.sender_id, row.server_ts, row.seq in it.recalled, recalls
     )
+
+
+def _mentioned(it: Conversation, user_id: str, read_seq: int) -> tuple[int, ...]:
+    after = max(read_seq, it.head_seq - MENTIONED_ENTRIES_MAX)
+    return tuple(sorted(seq for name, seq in it.mentions if name in (user_id, EVERYBODY) and seq > after))
+
+
+def _unread(it: Conversation, user_id: str, now_ms: int) -> int:
+    count, mentions = unread_of(it, user_id)
+    if it.muted.get(user_id, 0) <= now_ms:
+        return count
+    return mentions if user_id in it.but_mentions else 0
 
 
 def _claim(

@@ -25,6 +25,7 @@ from .person import MemoryPersonReads
 from .references import marks_in
 from .tables import Conversation, Device
 from .trail import trail
+from .unread import unread_of
 
 
 class MemoryReads(MemoryAuditReads, MemoryPersonReads):
@@ -36,6 +37,17 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         if log is None or not log.is_member(user_id):
             raise not_found()
         return log
+
+    async def pins(self, conversation_id: str, user_id: str) -> list[base.PinRow]:
+        """What is pinned."""
+        log = self._joined(conversation_id, user_id)
+        seen = [
+            (by_seq, seq)
+            for seq, by_seq in log.pins.items()
+            if seq > log.floor_seq and is_visible(readable(log.members[user_id]), seq)
+        ]
+        rows = [(seq, log.rows[by_seq - 1]) for by_seq, seq in sorted(seen, reverse=True)]
+        return [base.PinRow(seq, row.seq, row.sender_id, row.server_ts) for seq, row in rows]
 
     async def page(
         self,
@@ -85,6 +97,7 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
                 title=log.title,
                 last_activity_ms=log.last_activity_ms,
                 muted_until_ms=log.muted.get(user_id, 0),
+                but_mentions=user_id in log.but_mentions,
             )
             for log in logs
         ]
@@ -147,11 +160,13 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         return base.ConversationRow(
             self._head(log, user_id, device_id),
             log.title,
-            self._unread(log, user_id),
+            *unread_of(log, user_id),
             log.last_activity_ms,
             log.muted.get(user_id, 0),
+            user_id in log.but_mentions,
             self._member(log, user_id).member,
             log.history,
+            log.description,
             last,
         )
 
@@ -166,16 +181,6 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
                     marks = marks_in(log, span, readable(log.members[user_id]))
                     return _entry(log, row, user_id, marks.get(row.seq, NO_MARKS).in_a_list)
         return None
-
-    def _unread(self, log: Conversation, user_id: str) -> int:
-        read_seq = max(log.cursors[user_id].read_seq, log.floor_seq)
-        start = max(read_seq, log.head_seq - rules.UNREAD_ENTRIES_MAX)
-        count = sum(
-            row.kind == "USER" and row.seq not in log.recalled and row.sender_id != user_id
-            for first, last in ranges_after(log.members[user_id], start, log.head_seq)
-            for row in log.rows[first - 1 : last]
-        )
-        return min(count, rules.UNREAD_MAX)
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int

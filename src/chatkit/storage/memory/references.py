@@ -22,18 +22,40 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
             found = tables.by_key[key].reactions.get(seq, {})
             state.reaction_counts[key, seq] = len(found)
             state.own_reactions[key, seq, user_id].update(it for user, it in found if user == user_id)
+    for key, seq in keys.mentioned:
+        if key in tables.by_key:
+            log = tables.by_key[key]
+            seqs = {seq, *log.edits.get(seq, ())}
+            state.mentioned[key, seq].update(user for user, by_seq in log.mentions if by_seq in seqs)
+    for key in keys.pins:
+        if key in tables.by_key:
+            log = tables.by_key[key]
+            state.pins[key].update((seq, by) for seq, by in log.pins.items() if seq > log.floor_seq)
+    state.descriptions.update((key, tables.by_key[key].description) for key in state.described(keys))
 
 
 def write(tables: MemoryState, changes: Changes) -> None:
-    """Write new edits, and reactions that begin and end. Whoever recalls a message takes its reactions along."""
+    """Write new edits and mentions, what is pinned and described, and reactions that begin and end. A recall takes the
+    reactions to a message along, its pin, and whom it mentions."""
     for key, seq, edit_seq in changes.edits:
         tables.by_key[key].edits.setdefault(seq, []).append(edit_seq)
     for key, seq, user_id, reaction, by_seq in changes.reactions:
         tables.by_key[key].reactions.setdefault(seq, {})[user_id, reaction] = by_seq
     for key, seq, user_id, reaction in changes.ended_reactions:
         tables.by_key[key].reactions[seq].pop((user_id, reaction), None)
+    for key, user_id, seq in changes.mentions:
+        tables.by_key[key].mentions.add((user_id, seq))
+    for key, seq in changes.ended_pins:
+        tables.by_key[key].pins.pop(seq, None)
+    for key, seq, by_seq in changes.pins:
+        tables.by_key[key].pins[seq] = by_seq
+    for description, key in changes.descriptions:
+        tables.by_key[key].description = description
     for key, seq, _ in changes.recalls:
-        tables.by_key[key].reactions.pop(seq, None)
+        log = tables.by_key[key]
+        log.reactions.pop(seq, None)
+        log.pins.pop(seq, None)
+        log.mentions = {it for it in log.mentions if it[1] != seq}
 
 
 def marks_in(

@@ -70,7 +70,7 @@ class MemoryStore(MemoryReads):
         self._closed = False
         self.cold = MemoryCold(self._tables, lambda: self.healthy)
         self.search = MemorySearch(self._tables, lambda: self.healthy)
-        self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy, self._unread)
+        self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy)
 
     @property
     def commits_in_flight_max(self) -> int:

@@ -94,6 +94,9 @@ class Conversation(msgspec.Struct, eq=False):
         recalled: The seq of the RECALL entry by the recalled seq.
         edits: The seqs of its EDIT entries by the edited seq.
         reactions: The seq of the REACTION entry by seq, user and reaction.
+        mentions: (user, or * for everybody, seq of the entry that mentions them).
+        pins: The seq of the PINNED entry by the pinned seq.
+        description: What it is for.
         members: Memberships by user.
         standings: Of the last membership, by user.
         bans: By whom and since when, by user.
@@ -102,6 +105,7 @@ class Conversation(msgspec.Struct, eq=False):
         outbox: First seq and since when; None if everybody has everything.
         work: Beside an outbox.
         muted: Until when members are not woken.
+        but_mentions: Those of them whom a mention wakes all the same.
         later: By user and device.
         pushes: What providers said of pushes, by user, device and seq.
         ranges: What is archived, by first seq.
@@ -124,6 +128,9 @@ class Conversation(msgspec.Struct, eq=False):
     recalled: dict[int, int] = msgspec.field(default_factory=dict)
     edits: dict[int, list[int]] = msgspec.field(default_factory=dict)
     reactions: dict[int, dict[tuple[str, str], int]] = msgspec.field(default_factory=dict)
+    mentions: set[tuple[str, int]] = msgspec.field(default_factory=set)
+    pins: dict[int, int] = msgspec.field(default_factory=dict)
+    description: str = ""
     members: dict[str, list[Interval]] = msgspec.field(default_factory=dict)
     standings: dict[str, Standing] = msgspec.field(default_factory=dict)
     bans: dict[str, tuple[str, int]] = msgspec.field(default_factory=dict)
@@ -132,6 +139,7 @@ class Conversation(msgspec.Struct, eq=False):
     outbox: tuple[int, int] | None = None
     work: Work | None = None
     muted: dict[str, int] = msgspec.field(default_factory=dict)
+    but_mentions: set[str] = msgspec.field(default_factory=set)
     later: dict[tuple[str, str], Later] = msgspec.field(default_factory=dict)
     pushes: dict[tuple[str, str, int], PushRecord] = msgspec.field(default_factory=dict)
     cold_seq: int = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...core.log import trail as rules
 from ...core.log.rules import SERVER_KINDS
 from ...core.log.state import MessageRow
+from ...wire.payload import EVERYBODY
 from ..base import (
     READERS_MAX,
     MessageTrail,
@@ -70,8 +71,15 @@ def _readers(log: Conversation, seq: int) -> Iterator[Reader]:
     for user_id, intervals in sorted(log.members.items()):
         for it in intervals:
             if it.holds(seq):
-                cursors, muted_ms = log.cursors[user_id], log.muted.get(user_id, 0)
+                cursors, muted_ms = log.cursors[user_id], _muted_ms(log, user_id, seq)
                 yield Reader(user_id, it.join_seq, it.leave_seq, cursors.read_seq, cursors.read_ms, muted_ms)
+
+
+def _muted_ms(log: Conversation, user_id: str, seq: int) -> int:
+    """Until when a member is not woken for an entry; 0 where it mentions them, and mentions do."""
+    if user_id in log.but_mentions and not log.mentions.isdisjoint({(user_id, seq), (EVERYBODY, seq)}):
+        return 0
+    return log.muted.get(user_id, 0)
 
 
 def _devices(tables: MemoryState, log: Conversation, user_id: str, seq: int) -> Iterator[ReaderDevice]:

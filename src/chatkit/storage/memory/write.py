@@ -64,11 +64,14 @@ def write(tables: MemoryState, changes: Changes) -> None:
 
 
 def _write_pushing(tables: MemoryState, changes: Changes) -> None:
-    for key, user_id, until_ms in changes.mutes:
+    for key, user_id, until_ms, but_mentions in changes.mutes:
         if until_ms:
             tables.by_key[key].muted[user_id] = until_ms
         else:
             tables.by_key[key].muted.pop(user_id, None)
+        tables.by_key[key].but_mentions.discard(user_id)
+        if but_mentions:
+            tables.by_key[key].but_mentions.add(user_id)
     for user_id, device_id, token, before_ms in changes.dropped_push:
         for place, it in list(tables.push_tokens.items()):
             is_meant = place[0] == user_id and device_id in ("", place[1]) and token in (None, it.token)

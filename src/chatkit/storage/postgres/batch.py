@@ -40,7 +40,7 @@ async def carry_out(
             await blobs.load(connection, named, state)
     outcomes, changes = decide(state, commands)
     await write(connection, changes, changes.outboxes.values(), slot)
-    if changes.edits or changes.reactions or changes.ended_reactions or changes.recalls:
+    if changes.has_references:
         await references.write(connection, changes)
     if changes.moderated or changes.unmoderated or changes.reports or changes.resolved_reports:
         await moderation.write(connection, changes)

@@ -20,6 +20,7 @@ from ...drivers.postgres import READ, ConflictError, Connection, Database, Row
 from ...errors import UnavailableError
 from ..base import (
     LAG_MAX,
+    MENTIONED_ENTRIES_MAX,
     PUSHES_PER_DEVICE_MAX,
     Claim,
     ClaimTerms,
@@ -95,7 +96,7 @@ SELECT EXISTS (SELECT FROM outbox WHERE ready_ms <= $1) OR EXISTS (SELECT FROM d
 """
 _TARGET = """
 SELECT u.conversation_key, u.user_id, p.device_id, p.provider, p.token, p.hide_body, p.at_ms, m.join_seq, u.read_seq,
-    coalesce(d.delivered_seq, u.device_seq), coalesce(d.exact_count, 0)
+    coalesce(d.delivered_seq, u.device_seq), coalesce(x.until_ms, 0) > $1, coalesce(d.exact_count, 0)
 FROM {keys}
 CROSS JOIN LATERAL (
     SELECT * FROM conversation AS f WHERE f.conversation_key = k.conversation_key OFFSET 0
@@ -116,7 +117,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT * FROM mute AS f WHERE f.conversation_key = u.conversation_key AND f.user_id = u.user_id OFFSET 0
 ) AS x ON true
-WHERE coalesce(d.delivered_seq, u.device_seq) < c.head_seq AND coalesce(x.until_ms, 0) <= $1 {more}
+WHERE coalesce(d.delivered_seq, u.device_seq) < c.head_seq AND (coalesce(x.until_ms, 0) <= $1 OR x.but_mentions) {more}
 ORDER BY u.conversation_key, u.user_id, p.device_id
 """
 SELECT_TARGETS: Final = _TARGET.format(
@@ -139,6 +140,19 @@ FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (conversation_key, user_i
 JOIN device_exact AS x ON x.conversation_key = k.conversation_key AND x.user_id = k.user_id
     AND x.device_id = k.device_id
 ORDER BY x.seq
+"""
+SELECT_MENTIONED: Final = """
+SELECT k.conversation_key, k.user_id, t.seq
+FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (conversation_key, user_id, read_seq)
+CROSS JOIN LATERAL (
+    SELECT f.head_seq FROM conversation AS f WHERE f.conversation_key = k.conversation_key OFFSET 0
+) AS c
+CROSS JOIN LATERAL (
+    SELECT f.seq FROM mention AS f
+    WHERE f.conversation_key = k.conversation_key AND f.user_id IN (k.user_id, '*')
+        AND f.seq > greatest(k.read_seq, c.head_seq - $4::bigint) OFFSET 0
+) AS t
+ORDER BY t.seq
 """
 SELECT_MARKS: Final = """
 SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL, CASE
@@ -169,7 +183,7 @@ WHERE e.payload <> '' AND e.seq > c.floor_seq AND NOT EXISTS (
     SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
 """
 SELECT_BEHIND: Final = """
-SELECT m.conversation_key, m.user_id, greatest(u.read_seq, c.floor_seq), c.head_seq
+SELECT m.conversation_key, m.user_id, greatest(u.read_seq, c.floor_seq), c.head_seq, coalesce(x.until_ms, 0) > $2
 FROM unnest($1::text[]) AS k (user_id)
 CROSS JOIN LATERAL (
     SELECT * FROM conversation_member AS f WHERE f.user_id = k.user_id AND f.leave_seq IS NULL OFFSET 0
@@ -184,7 +198,7 @@ CROSS JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT * FROM mute AS f WHERE f.conversation_key = m.conversation_key AND f.user_id = m.user_id OFFSET 0
 ) AS x ON true
-WHERE u.read_seq < c.head_seq AND coalesce(x.until_ms, 0) <= $2
+WHERE u.read_seq < c.head_seq AND (coalesce(x.until_ms, 0) <= $2 OR x.but_mentions)
 """
 _LOCK = """
 SELECT conversation_key FROM conversation WHERE conversation_key = ANY ($1::bigint[]) ORDER BY conversation_key
@@ -342,14 +356,13 @@ class PostgresDeliveries:
     async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
         """How many unread messages each user has."""
         async with self._reading.transaction(READ) as connection:
-            places: list[Place] = [
-                (row[0], row[1], row[2], row[3])
-                for row in await connection.fetch(SELECT_BEHIND, [*{*user_ids}], now_ms)
-            ]
+            rows = await connection.fetch(SELECT_BEHIND, [*{*user_ids}], now_ms)
+            places: list[Place] = [(row[0], row[1], row[2], row[3]) for row in rows]
             counted = await unread_at(connection, self._counts, places)
         found: dict[str, int] = {}
-        for place, count in zip(places, counted, strict=True):
-            found[place[1]] = found.get(place[1], 0) + count
+        for row, (count, mentions) in zip(rows, counted, strict=True):
+            user_id, only_mentions = row[1], row[4]
+            found[user_id] = found.get(user_id, 0) + (mentions if only_mentions else count)
         return found
 
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:
@@ -422,17 +435,27 @@ async def _targets(connection: Connection, claims: Sequence[Claim], now_ms: int)
         rows += await connection.fetch(SELECT_TARGETS_OF_DEVICES, now_ms, *columns(devices, 3))
         rows.sort(key=lambda row: (row[0], row[1], row[2]))
     exact: dict[tuple[int, str, str], list[int]] = {}
-    singly = [tuple(row)[:3] for row in rows if row[10]]
+    singly = [tuple(row)[:3] for row in rows if row[11]]
     for key, user_id, device_id, seq in (
         await connection.fetch(SELECT_EXACT, *columns(singly, 3)) if singly else ()
     ):
         exact.setdefault((key, user_id, device_id), []).append(seq)
-    return [_target(row, exact.get((row[0], row[1], row[2]), [])) for row in rows]
+    mentioned: dict[tuple[int, str], list[int]] = {}
+    users = {(row[0], row[1], row[8]) for row in rows}
+    for key, user_id, seq in (
+        await connection.fetch(SELECT_MENTIONED, *columns(users, 3), MENTIONED_ENTRIES_MAX) if users else ()
+    ):
+        mentioned.setdefault((key, user_id), []).append(seq)
+    return [
+        _target(row, exact.get((row[0], row[1], row[2]), []), mentioned.get((row[0], row[1]), []))
+        for row in rows
+    ]
 
 
-def _target(row: Row, exact: list[int]) -> PushTarget:
+def _target(row: Row, exact: list[int], mentioned: list[int]) -> PushTarget:
     values: list[Any] = [*row]
-    values[-1] = tuple(exact)
+    only_mentions, _ = values[-2:]
+    values[-2:] = [tuple(exact), only_mentions, tuple(mentioned)]
     return PushTarget(*values)
 
 

@@ -44,6 +44,7 @@ from ..base import (
     MembershipChanges,
     OutboxEntry,
     Page,
+    PinRow,
     ReadCounts,
     RecentPage,
     RecentPlace,
@@ -52,8 +53,9 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
-from ..unread import Place, UnreadCounts
+from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .references import marks
+from .references import pins as pins_of
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ _END: Final = 2**63 - 1
 SELECT_CONVERSATION = """
 SELECT
     c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.owner_id, c.single_pair,
-    c.member_count, c.history, m.join_seq, m.role, c.cold_seq, c.floor_seq
+    c.member_count, c.history, m.join_seq, m.role, c.cold_seq, c.floor_seq, c.description
 FROM conversation_name AS n
 JOIN conversation AS c ON c.conversation_key = n.conversation_key
 LEFT JOIN conversation_member AS m ON m.conversation_key = n.conversation_key AND m.user_id = $2
@@ -105,18 +107,16 @@ SELECT
     c.title, c.last_activity_ms, c.conversation_key{listed}
 FROM {source}
 JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = $1
+LEFT JOIN mute AS x ON x.conversation_key = u.conversation_key AND x.user_id = u.user_id
 """
 _DEVICE_DELIVERED = """
     coalesce((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ${place}), u.device_seq)
 """
-_MUTED = """,
-    coalesce((SELECT x.until_ms FROM mute AS x
-        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
-"""
+_MUTED = ", coalesce(x.until_ms, 0), coalesce(x.but_mentions, false)"
 _LISTED = (
     _MUTED
-    + """,
+    + """, c.description,
     c.history, c.owner_id, c.single_pair, c.role, c.join_seq, c.silenced_until_ms
 """
 )
@@ -164,6 +164,16 @@ SELECT k.place, (
             AND coalesce(v.leave_seq, {_END}) > k.first_seq
             AND e.kind = 'USER' AND e.sender_id <> k.user_id AND NOT EXISTS (
                 SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+        LIMIT $1
+    ) AS found
+), (
+    SELECT count(*) FROM (
+        SELECT FROM mention AS t
+        JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.seq AND e.sender_id <> k.user_id
+        WHERE t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*') AND t.seq >= k.first_seq
+            AND EXISTS (SELECT FROM conversation_member AS v
+                WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
+                    AND t.seq >= v.join_seq AND t.seq < coalesce(v.leave_seq, {_END}))
         LIMIT $1
     ) AS found
 )
@@ -308,7 +318,7 @@ class _Found:
     def __init__(self, row: Row) -> None:
         self.key, self.conversation_id, self.type, self.title, self.epoch, self.head_seq, *rest = row
         self.owner_id, self.pair, self.member_count, self.history, self.join_seq, self.granted, *rest = rest
-        self.cold_seq, self.floor_seq = rest
+        self.cold_seq, self.floor_seq, self.description = rest
 
 
 async def _find(connection: Connection, conversation_id: str, user_id: str = "") -> _Found | None:
@@ -322,6 +332,11 @@ async def joined(connection: Connection, conversation_id: str, user_id: str) -> 
     if found is None or found.join_seq is None:
         raise not_found()
     return found
+
+
+async def pins(connection: Connection, conversation_id: str, user_id: str) -> list[PinRow]:
+    """What is pinned. Raises NotFoundError: not a member."""
+    return await pins_of(connection, (await joined(connection, conversation_id, user_id)).key, user_id)
 
 
 async def page(
@@ -452,6 +467,7 @@ async def conversation(connection: Connection, conversation_id: str, user_id: st
         found.member_count,
         members,
         found.history,
+        found.description,
     )
 
 
@@ -539,29 +555,38 @@ async def _conversation_rows(
     ]
 
 
-def _conversation_row(user_id: str, row: list[Any], unread: int) -> ConversationRow:
-    title, last_activity_ms, _, muted_until_ms, history, *member = row[9:]
-    head = ConversationHead(*row[:9])
+def _conversation_row(user_id: str, row: list[Any], unread: Unread) -> ConversationRow:
+    title, last_activity_ms, _, muted_until_ms, but_mentions, description, history, *member = row[9:]
     return ConversationRow(
-        head, title, unread, last_activity_ms, muted_until_ms, rules.member_of(user_id, *member), history
+        ConversationHead(*row[:9]),
+        title,
+        *unread,
+        last_activity_ms,
+        muted_until_ms,
+        but_mentions,
+        rules.member_of(user_id, *member),
+        history,
+        description,
     )
 
 
-async def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[int]:
-    """Of each place, the visible messages of others after the read cursor, not recalled; in their order."""
+async def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[Unread]:
+    """Of each place, in their order: the visible messages of others after the read cursor that are not recalled, and
+    what of theirs mentions the user."""
     known = {place: counts.known(place) for place in places}
     missing = [place for place, count in known.items() if count is None]
     for place, count in zip(missing, await _count_unread(connection, missing), strict=True):
         known[place] = counts.keep(place, count)
-    return [known[place] or 0 for place in places]
+    return [known[place] or NOTHING for place in places]
 
 
-async def _count_unread(connection: Connection, places: Sequence[Place]) -> list[int]:
+async def _count_unread(connection: Connection, places: Sequence[Place]) -> list[Unread]:
     if not places:
         return []
     firsts = [max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1 for _, _, read_seq, head_seq in places]
     keys, users = [place[0] for place in places], [place[1] for place in places]
-    return [row[1] for row in await connection.fetch(SELECT_UNREAD, rules.UNREAD_MAX, keys, users, firsts)]
+    rows = await connection.fetch(SELECT_UNREAD, rules.UNREAD_MAX, keys, users, firsts)
+    return [(row[1], row[2]) for row in rows]
 
 
 async def members(

@@ -14,6 +14,7 @@ from ...core.log.marks import MarkRow, Marks, Place, edit_of, latest_edits, mark
 from ...core.log.state import State
 from ...core.visibility import Interval
 from ...drivers.postgres import Connection
+from ..base import PinRow
 from .columns import columns
 
 SELECT_EDITS = """
@@ -32,6 +33,48 @@ SELECT t.conversation_key, t.seq, t.user_id, t.reaction
 FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS k (conversation_key, seq, user_id)
 JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq AND t.user_id = k.user_id
 """
+SELECT_MENTIONED = """
+SELECT k.conversation_key, k.seq, t.user_id
+FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+CROSS JOIN LATERAL (
+    SELECT k.seq AS by_seq UNION ALL
+    SELECT d.edited_by_seq FROM edit AS d WHERE d.conversation_key = k.conversation_key AND d.seq = k.seq
+) AS b
+JOIN mention AS t ON t.conversation_key = k.conversation_key AND t.seq = b.by_seq
+"""
+SELECT_PINS = """
+SELECT t.conversation_key, t.seq, t.pinned_by_seq FROM pin AS t
+JOIN conversation AS c ON c.conversation_key = t.conversation_key AND t.seq > c.floor_seq
+WHERE t.conversation_key = ANY ($1::bigint[])
+"""
+SELECT_DESCRIPTIONS = """
+SELECT conversation_key, description FROM conversation WHERE conversation_key = ANY ($1::bigint[])
+"""
+SELECT_PIN_ROWS = f"""
+SELECT t.seq, t.pinned_by_seq, e.sender_id, e.server_ts FROM conversation AS c
+JOIN pin AS t ON t.conversation_key = c.conversation_key AND t.seq > c.floor_seq
+JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.pinned_by_seq
+WHERE c.conversation_key = $1 AND EXISTS (SELECT FROM conversation_member AS v
+    WHERE v.conversation_key = c.conversation_key AND v.user_id = $2
+        AND t.seq >= coalesce(v.first_seq, v.join_seq) AND t.seq < coalesce(v.leave_seq, {2**63 - 1}))
+ORDER BY t.pinned_by_seq DESC
+"""  # noqa: S608 -- a constant
+INSERT_MENTIONS = """
+INSERT INTO mention (conversation_key, user_id, seq) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[])
+"""
+_OF_RECALLED = """
+USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
+"""
+DELETE_MENTIONS = "DELETE FROM mention AS t" + _OF_RECALLED  # noqa: S608 -- a constant
+INSERT_PINS = """
+INSERT INTO pin (conversation_key, seq, pinned_by_seq) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+"""
+DELETE_PINS = "DELETE FROM pin AS t" + _OF_RECALLED  # noqa: S608 -- a constant
+UPDATE_DESCRIPTIONS = """
+UPDATE conversation AS c SET description = k.description
+FROM unnest($1::text[], $2::bigint[]) AS k (description, conversation_key) WHERE c.conversation_key = k.conversation_key
+"""
 INSERT_EDITS = """
 INSERT INTO edit (conversation_key, seq, edited_by_seq) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
 """
@@ -44,10 +87,7 @@ DELETE FROM reaction AS t
 USING unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS k (conversation_key, seq, user_id, reaction)
 WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq AND t.user_id = k.user_id AND t.reaction = k.reaction
 """
-DELETE_REACTIONS = """
-DELETE FROM reaction AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
-WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
-"""
+DELETE_REACTIONS = "DELETE FROM reaction AS t" + _OF_RECALLED  # noqa: S608 -- a constant
 SELECT_MARKS = """
 SELECT t.conversation_key, t.seq, t.edited_by_seq, NULL, NULL
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, first_seq, last_seq)
@@ -82,18 +122,44 @@ async def load(connection: Connection, keys: Keys, state: State) -> None:
         rows = await connection.fetch(SELECT_OWN_REACTIONS, *columns(keys.reactions, 3))
         for key, seq, user_id, reaction in rows:
             state.own_reactions[key, seq, user_id].add(reaction)
+    if keys.mentioned:
+        for key, seq, user_id in await connection.fetch(SELECT_MENTIONED, *columns(keys.mentioned, 2)):
+            state.mentioned[key, seq].add(user_id)
+    if keys.pins:
+        for key, seq, by_seq in await connection.fetch(SELECT_PINS, list(keys.pins)):
+            state.pins[key][seq] = by_seq
+    described = state.described(keys)
+    if described:
+        for key, description in await connection.fetch(SELECT_DESCRIPTIONS, described):
+            state.descriptions[key] = description
 
 
 async def write(connection: Connection, changes: Changes) -> None:
-    """Write new edits, and reactions that begin and end. A recall of a message takes its reactions along."""
+    """Write new edits and mentions, what is pinned and described, and reactions that begin and end. A recall takes the
+    reactions to a message along, its pin, and whom it mentions."""
     if changes.edits:
         await connection.fetch(INSERT_EDITS, *columns(changes.edits, 3))
     if changes.ended_reactions:
         await connection.fetch(END_REACTIONS, *columns(changes.ended_reactions, 4))
     if changes.reactions:
         await connection.fetch(INSERT_REACTIONS, *columns(changes.reactions, 5))
+    if changes.mentions:
+        await connection.fetch(INSERT_MENTIONS, *columns(changes.mentions, 3))
+    if changes.ended_pins:
+        await connection.fetch(DELETE_PINS, *columns(changes.ended_pins, 2))
+    if changes.pins:
+        await connection.fetch(INSERT_PINS, *columns(changes.pins, 3))
+    if changes.descriptions:
+        await connection.fetch(UPDATE_DESCRIPTIONS, *columns(changes.descriptions, 2))
     if changes.recalls:
-        await connection.fetch(DELETE_REACTIONS, *columns([row[:2] for row in changes.recalls], 2))
+        recalled = columns([row[:2] for row in changes.recalls], 2)
+        for delete in (DELETE_REACTIONS, DELETE_MENTIONS, DELETE_PINS):
+            await connection.fetch(delete, *recalled)
+
+
+async def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
+    """What is pinned of what a member may read."""
+    return [PinRow(*row) for row in await connection.fetch(SELECT_PIN_ROWS, key, user_id)]
 
 
 async def marks(

@@ -268,6 +268,10 @@ class PostgresStore:
         async with self._reading.transaction(READ) as connection:
             return await read(connection, *args, **kwargs)
 
+    async def pins(self, conversation_id: str, user_id: str) -> list[base.PinRow]:
+        """What is pinned."""
+        return await self._read(reads.pins, conversation_id, user_id)
+
     async def page(
         self,
         conversation_id: str,

@@ -22,7 +22,10 @@ LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
 WHERE c.conversation_key = $1
 """
 SELECT_READERS: Final = """
-SELECT m.user_id, m.join_seq, m.leave_seq, u.read_seq, u.read_ms, coalesce(x.until_ms, 0)
+SELECT m.user_id, m.join_seq, m.leave_seq, u.read_seq, u.read_ms, CASE
+    WHEN x.but_mentions AND EXISTS (SELECT FROM mention AS t
+        WHERE t.conversation_key = m.conversation_key AND t.user_id IN (m.user_id, '*') AND t.seq = $4) THEN 0
+    ELSE coalesce(x.until_ms, 0) END
 FROM conversation_member AS m
 CROSS JOIN LATERAL (
     SELECT * FROM member_cursor AS f

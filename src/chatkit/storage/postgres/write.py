@@ -23,6 +23,14 @@ _COLUMNS: Final = ", ".join(f"${n}" for n in range(1, _ARGUMENTS))
 WRITE_BATCH: Final = f"SELECT write_batch_2({_COLUMNS}, ${_ARGUMENTS}::text::jsonb)"
 """The document goes as text: a connection of a host may have an encoding of its own for jsonb."""
 
+SET_BUT_MENTIONS: Final = """
+UPDATE mute AS x SET but_mentions = k.but_mentions
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[])
+    AS k (conversation_key, user_id, until_ms, but_mentions)
+WHERE x.conversation_key = k.conversation_key AND x.user_id = k.user_id
+"""
+"""What `write_batch_2` knows nothing of."""
+
 NODE_SLOTS: Final = 64
 """Parts of the log's position: a store takes one by chance, so that two nodes seldom wait for each other there."""
 
@@ -82,6 +90,9 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
         *columns(changes.woken, 2),
         _rare(changes),
     )
+    muted = [row for row in changes.mutes if row[2]]
+    if muted:
+        await connection.fetch(SET_BUT_MENTIONS, *columns(muted, 4))
     if changes.erasures or changes.ended_erasures:
         await write_erasures(connection, changes)
     if changes.ended_erasures:

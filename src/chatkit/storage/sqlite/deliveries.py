@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ...drivers.sqlite import Connection, Row
 from ..base import (
     LAG_MAX,
+    MENTIONED_ENTRIES_MAX,
     PUSHES_PER_DEVICE_MAX,
     Claim,
     ClaimTerms,
@@ -73,7 +74,7 @@ SELECT EXISTS (SELECT 1 FROM outbox WHERE ready_ms <= ?) OR EXISTS (SELECT 1 FRO
 """
 _TARGET = """
 SELECT u.conversation_key, u.user_id, p.device_id, p.provider, p.token, p.hide_body, p.at_ms, m.join_seq, u.read_seq,
-    ifnull(d.delivered_seq, u.device_seq) AS delivered, ifnull(d.exact_count, 0)
+    ifnull(d.delivered_seq, u.device_seq) AS delivered, ifnull(x.until_ms, 0) > ?, ifnull(d.exact_count, 0)
 FROM k
 CROSS JOIN conversation AS c ON c.conversation_key = k.conversation_key
 CROSS JOIN member_cursor AS u ON u.conversation_key = k.conversation_key AND u.is_member = 1 AND u.read_seq < c.head_seq
@@ -84,7 +85,7 @@ CROSS JOIN conversation_member AS m ON m.conversation_key = u.conversation_key A
 LEFT JOIN device_cursor AS d ON d.conversation_key = u.conversation_key AND d.user_id = u.user_id
     AND d.device_id = p.device_id
 LEFT JOIN mute AS x ON x.conversation_key = u.conversation_key AND x.user_id = u.user_id
-WHERE ifnull(d.delivered_seq, u.device_seq) < c.head_seq AND ifnull(x.until_ms, 0) <= ? {more}
+WHERE ifnull(d.delivered_seq, u.device_seq) < c.head_seq AND (ifnull(x.until_ms, 0) <= ? OR x.but_mentions) {more}
 """
 SELECT_TARGETS = "WITH k (conversation_key) AS (VALUES {keys})" + _TARGET.format(
     of_device="",
@@ -104,6 +105,13 @@ WITH k (conversation_key, user_id, device_id) AS (VALUES {keys})
 SELECT x.conversation_key, x.user_id, x.device_id, x.seq FROM k
 CROSS JOIN device_exact AS x ON x.conversation_key = k.conversation_key AND x.user_id = k.user_id
     AND x.device_id = k.device_id
+"""
+SELECT_MENTIONED = """
+WITH k (conversation_key, user_id, read_seq) AS (VALUES {keys})
+SELECT k.conversation_key, k.user_id, t.seq FROM k
+CROSS JOIN conversation AS c ON c.conversation_key = k.conversation_key
+CROSS JOIN mention AS t ON t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*')
+    AND t.seq > max(k.read_seq, c.head_seq - ?)
 """
 SELECT_MARKS = """
 SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL,
@@ -127,12 +135,12 @@ WHERE e.payload <> x'' AND e.seq > c.floor_seq AND NOT EXISTS (
 """
 SELECT_BEHIND = """
 WITH k (user_id) AS (VALUES {keys})
-SELECT m.conversation_key, m.user_id, max(u.read_seq, c.floor_seq), c.head_seq FROM k
+SELECT m.conversation_key, m.user_id, max(u.read_seq, c.floor_seq), c.head_seq, ifnull(x.until_ms, 0) > ? FROM k
 CROSS JOIN conversation_member AS m ON m.user_id = k.user_id AND m.leave_seq IS NULL
 CROSS JOIN conversation AS c ON c.conversation_key = m.conversation_key
 CROSS JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
 LEFT JOIN mute AS x ON x.conversation_key = m.conversation_key AND x.user_id = m.user_id
-WHERE u.read_seq < c.head_seq AND ifnull(x.until_ms, 0) <= ?
+WHERE u.read_seq < c.head_seq AND (ifnull(x.until_ms, 0) <= ? OR x.but_mentions)
 """
 FINISH_CONVERSATION = """
 UPDATE outbox SET handled_seq = max(handled_seq, ?1), attempt = 0, ready_ms = (
@@ -230,18 +238,24 @@ def targets(connection: Connection, claims: Sequence[Claim], now_ms: int) -> lis
     devices = [(it.conversation_key, it.user_id, it.device_id) for it in claims if it.user_id]
     rows = sorted(
         [
-            *select(connection, SELECT_TARGETS, whole, now_ms),
-            *select(connection, SELECT_TARGETS_OF_DEVICES, devices, now_ms),
+            *select(connection, SELECT_TARGETS, whole, now_ms, now_ms),
+            *select(connection, SELECT_TARGETS_OF_DEVICES, devices, now_ms, now_ms),
         ]
     )
     exact: dict[tuple[int, str, str], list[int]] = {}
     for *place, seq in select(connection, SELECT_EXACT, [row[:3] for row in rows if row[-1]]):
         exact.setdefault((place[0], place[1], place[2]), []).append(seq)
-    return [_target(row, exact.get(row[:3], [])) for row in rows]
+    mentioned: dict[tuple[int, str], list[int]] = {}
+    users = {(row[0], row[1], row[8]) for row in rows}
+    for key, user_id, seq in select(connection, SELECT_MENTIONED, users, MENTIONED_ENTRIES_MAX):
+        mentioned.setdefault((key, user_id), []).append(seq)
+    return [_target(row, exact.get(row[:3], []), mentioned.get(row[:2], [])) for row in rows]
 
 
-def _target(row: Row, exact: list[int]) -> PushTarget:
-    key, user_id, device_id, provider, token, hide_body, at_ms, join_seq, read_seq, delivered_seq, _ = row
+def _target(row: Row, exact: list[int], mentioned: list[int]) -> PushTarget:
+    key, user_id, device_id, provider, token, hide_body, at_ms, join_seq, read_seq, delivered_seq, only, _ = (
+        row
+    )
     return PushTarget(
         key,
         user_id,
@@ -254,6 +268,8 @@ def _target(row: Row, exact: list[int]) -> PushTarget:
         read_seq,
         delivered_seq,
         tuple(sorted(exact)),
+        bool(only),
+        tuple(sorted(mentioned)),
     )
 
 
@@ -287,9 +303,11 @@ def unread(
 ) -> dict[str, int]:
     """How many unread messages each user has."""
     found: dict[str, int] = {}
-    places: list[Place] = [*select(connection, SELECT_BEHIND, {(it,) for it in user_ids}, now_ms)]
-    for (_, user_id, _, _), count in zip(places, unread_at(connection, counts, places), strict=True):
-        found[user_id] = found.get(user_id, 0) + count
+    rows = select(connection, SELECT_BEHIND, {(it,) for it in user_ids}, now_ms, now_ms)
+    places: list[Place] = [row[:4] for row in rows]
+    for row, (count, mentions) in zip(rows, unread_at(connection, counts, places), strict=True):
+        user_id, only_mentions = row[1], row[4]
+        found[user_id] = found.get(user_id, 0) + (mentions if only_mentions else count)
     return found
 
 

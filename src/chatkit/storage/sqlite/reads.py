@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -40,6 +40,7 @@ from ..base import (
     MembershipChanges,
     OutboxEntry,
     Page,
+    PinRow,
     ReadCounts,
     RecentPage,
     RecentPlace,
@@ -48,10 +49,11 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
-from ..unread import Place, UnreadCounts
+from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .cold import cold_and_floor
 from .load import load
 from .references import marks
+from .references import pins as pins_of
 from .select import select
 
 _logger = logging.getLogger(__name__)
@@ -106,18 +108,16 @@ SELECT
     c.title, c.last_activity_ms, c.conversation_key{listed}
 FROM {source}
 JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = ?1
+LEFT JOIN mute AS x ON x.conversation_key = u.conversation_key AND x.user_id = u.user_id
 """
 _DEVICE_DELIVERED = """
     ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ?{place}), u.device_seq)
 """
-_MUTED = """,
-    ifnull((SELECT x.until_ms FROM mute AS x
-        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
-"""
+_MUTED = ", ifnull(x.until_ms, 0), ifnull(x.but_mentions, 0)"
 _LISTED = (
     _MUTED
-    + """,
+    + """, c.description,
     c.history, c.owner_id, c.single_pair, c.role, c.join_seq, c.silenced_until_ms
 """
 )
@@ -157,6 +157,17 @@ SELECT k.conversation_key, k.user_id, (
             AND ifnull(v.leave_seq, 9223372036854775807) > k.first_seq
             AND e.kind = 'USER' AND e.sender_id <> k.user_id AND NOT EXISTS (
                 SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+        LIMIT ?
+    )
+), (
+    SELECT count(*) FROM (
+        SELECT 1 FROM mention AS t
+        CROSS JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.seq
+            AND e.sender_id <> k.user_id
+        WHERE t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*') AND t.seq >= k.first_seq
+            AND EXISTS (SELECT 1 FROM conversation_member AS v
+                WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
+                    AND t.seq >= v.join_seq AND t.seq < ifnull(v.leave_seq, 9223372036854775807))
         LIMIT ?
     )
 )
@@ -275,6 +286,11 @@ SELECT_CONVERSATION_IDS = (
 )
 
 
+def pins(connection: Connection, conversation_id: str, user_id: str) -> list[PinRow]:
+    """What is pinned. Raises NotFoundError: not a member."""
+    return pins_of(connection, joined(connection, conversation_id, user_id).conversation.key, user_id)
+
+
 def page(
     connection: Connection,
     conversation_id: str,
@@ -391,7 +407,11 @@ def _damaged(conversation_id: str, seq: int, fault: str) -> DamagedError:
 def heads(connection: Connection, user_id: str, device_id: str) -> list[ListedHead]:
     """The user's conversations, for one device."""
     rows = connection.execute(SELECT_HEADS, (user_id, device_id))
-    return [ListedHead(*row[:11], *row[12:]) for row in rows]
+    return [_listed_head([*row[:11], row[12], bool(row[13])]) for row in rows]
+
+
+def _listed_head(row: list[Any]) -> ListedHead:
+    return ListedHead(*row)
 
 
 def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -487,32 +507,36 @@ def _conversation_rows(
     return [_conversation_row(user_id, row, count) for row, count in zip(rows, unread, strict=True)]
 
 
-def _conversation_row(user_id: str, row: Row, unread: int) -> ConversationRow:
-    title, last_activity_ms, _, muted_until_ms, history, *member = row[9:]
+def _conversation_row(user_id: str, row: Row, unread: Unread) -> ConversationRow:
+    title, last_activity_ms, _, muted_until_ms, but_mentions, description, history, *member = row[9:]
     return ConversationRow(
         ConversationHead(*row[:9]),
         title,
-        unread,
+        *unread,
         last_activity_ms,
         muted_until_ms,
+        bool(but_mentions),
         rules.member_of(user_id, *member),
         history,
+        description,
     )
 
 
-def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[int]:
-    """Of each place, the visible messages of others after the read cursor, not recalled; in their order."""
+def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[Unread]:
+    """Of each place, in their order: the visible messages of others after the read cursor that are not recalled, and
+    what of theirs mentions the user."""
     known = {place: counts.known(place) for place in places}
     missing = {place[:2]: place for place, count in known.items() if count is None}
     firsts = [
         (key, user_id, max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1, head_seq)
         for key, user_id, read_seq, head_seq in missing.values()
     ]
-    for key, user_id, count in select(connection, SELECT_UNREAD, firsts, rules.UNREAD_MAX):
+    bounds = (rules.UNREAD_MAX, rules.UNREAD_MAX)
+    for key, user_id, count, mentions in select(connection, SELECT_UNREAD, firsts, *bounds):
         if key is not None:
             place = missing[key, user_id]
-            known[place] = counts.keep(place, count)
-    return [known[place] or 0 for place in places]
+            known[place] = counts.keep(place, (count, mentions))
+    return [known[place] or NOTHING for place in places]
 
 
 def members(

@@ -13,6 +13,7 @@ from ...core.log.marks import Marks, Place, edit_of, latest_edits, marks_of
 from ...core.log.state import State
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection
+from ..base import PinRow
 from .select import select
 
 SELECT_EDITS = """
@@ -32,6 +33,38 @@ WITH k (conversation_key, seq, user_id) AS (VALUES {keys})
 SELECT t.conversation_key, t.seq, t.user_id, t.reaction FROM k
 CROSS JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq AND t.user_id = k.user_id
 """
+SELECT_MENTIONED = """
+WITH k (conversation_key, seq) AS (VALUES {keys})
+SELECT k.conversation_key, k.seq, t.user_id FROM k
+CROSS JOIN mention AS t ON t.conversation_key = k.conversation_key AND t.seq IN (
+    SELECT k.seq UNION ALL
+    SELECT d.edited_by_seq FROM edit AS d WHERE d.conversation_key = k.conversation_key AND d.seq = k.seq)
+"""
+SELECT_PINS = """
+WITH k (conversation_key) AS (VALUES {keys})
+SELECT t.conversation_key, t.seq, t.pinned_by_seq FROM k
+CROSS JOIN conversation AS c ON c.conversation_key = k.conversation_key
+CROSS JOIN pin AS t ON t.conversation_key = k.conversation_key AND t.seq > c.floor_seq
+"""
+SELECT_DESCRIPTIONS = """
+WITH k (conversation_key) AS (VALUES {keys})
+SELECT c.conversation_key, c.description FROM k
+CROSS JOIN conversation AS c ON c.conversation_key = k.conversation_key
+"""
+SELECT_PIN_ROWS = """
+SELECT t.seq, t.pinned_by_seq, e.sender_id, e.server_ts FROM conversation AS c
+CROSS JOIN pin AS t ON t.conversation_key = c.conversation_key AND t.seq > c.floor_seq
+CROSS JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.pinned_by_seq
+WHERE c.conversation_key = ?1 AND EXISTS (SELECT 1 FROM conversation_member AS v
+    WHERE v.conversation_key = c.conversation_key AND v.user_id = ?2
+        AND t.seq >= ifnull(v.first_seq, v.join_seq) AND t.seq < ifnull(v.leave_seq, 9223372036854775807))
+ORDER BY t.pinned_by_seq DESC
+"""
+INSERT_MENTION = "INSERT INTO mention (conversation_key, user_id, seq) VALUES (?, ?, ?)"
+DELETE_MENTIONS = "DELETE FROM mention WHERE conversation_key = ? AND seq = ?"
+INSERT_PIN = "INSERT INTO pin (conversation_key, seq, pinned_by_seq) VALUES (?, ?, ?)"
+DELETE_PIN = "DELETE FROM pin WHERE conversation_key = ? AND seq = ?"
+UPDATE_DESCRIPTION = "UPDATE conversation SET description = ? WHERE conversation_key = ?"
 INSERT_EDIT = "INSERT INTO edit (conversation_key, seq, edited_by_seq) VALUES (?, ?, ?)"
 INSERT_REACTION = (
     "INSERT INTO reaction (conversation_key, seq, user_id, reaction, reacted_by_seq) VALUES (?, ?, ?, ?, ?)"
@@ -70,14 +103,32 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
         state.reaction_counts[key, seq] = count
     for key, seq, user_id, reaction in select(connection, SELECT_OWN_REACTIONS, keys.reactions):
         state.own_reactions[key, seq, user_id].add(reaction)
+    for key, seq, user_id in select(connection, SELECT_MENTIONED, keys.mentioned):
+        state.mentioned[key, seq].add(user_id)
+    for key, seq, by_seq in select(connection, SELECT_PINS, [(it,) for it in keys.pins]):
+        state.pins[key][seq] = by_seq
+    named = [(it,) for it in state.described(keys)]
+    state.descriptions.update(select(connection, SELECT_DESCRIPTIONS, named))
 
 
 def write(connection: Connection, changes: Changes) -> None:
-    """Write new edits, and reactions that begin and end. A recall of a message takes its reactions along."""
+    """Write new edits and mentions, what is pinned and described, and reactions that begin and end. A recall takes the
+    reactions to a message along, its pin, and whom it mentions."""
     _many(connection, INSERT_EDIT, changes.edits)
     _many(connection, DELETE_REACTION, changes.ended_reactions)
     _many(connection, INSERT_REACTION, changes.reactions)
-    _many(connection, DELETE_REACTIONS, [row[:2] for row in changes.recalls])
+    _many(connection, INSERT_MENTION, changes.mentions)
+    _many(connection, DELETE_PIN, changes.ended_pins)
+    _many(connection, INSERT_PIN, changes.pins)
+    _many(connection, UPDATE_DESCRIPTION, changes.descriptions)
+    recalled = [row[:2] for row in changes.recalls]
+    for delete in (DELETE_REACTIONS, DELETE_MENTIONS, DELETE_PIN):
+        _many(connection, delete, recalled)
+
+
+def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
+    """What is pinned of what a member may read."""
+    return [PinRow(*row) for row in connection.execute(SELECT_PIN_ROWS, (key, user_id))]
 
 
 def marks(connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]) -> dict[Place, Marks]:

@@ -166,6 +166,10 @@ class SqliteStore:
                     for borrower in borrowers:
                         self._reader_limit.release_on_behalf_of(borrower)
 
+    async def pins(self, conversation_id: str, user_id: str) -> list[base.PinRow]:
+        """What is pinned."""
+        return await self._read(reads.pins, conversation_id, user_id)
+
     async def page(
         self,
         conversation_id: str,

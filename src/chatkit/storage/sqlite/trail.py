@@ -21,7 +21,10 @@ LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
 WHERE c.conversation_key = ?1
 """
 SELECT_READERS = """
-SELECT m.user_id, m.join_seq, m.leave_seq, u.read_seq, u.read_ms, ifnull(x.until_ms, 0)
+SELECT m.user_id, m.join_seq, m.leave_seq, u.read_seq, u.read_ms, CASE
+    WHEN x.but_mentions = 1 AND EXISTS (SELECT 1 FROM mention AS t
+        WHERE t.conversation_key = m.conversation_key AND t.user_id IN (m.user_id, '*') AND t.seq = ?4) THEN 0
+    ELSE ifnull(x.until_ms, 0) END
 FROM conversation_member AS m
 CROSS JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
 LEFT JOIN mute AS x ON x.conversation_key = m.conversation_key AND x.user_id = m.user_id

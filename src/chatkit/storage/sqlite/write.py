@@ -183,7 +183,9 @@ INSERT_PUSHED = (
     "INSERT OR REPLACE INTO push_token "
     "(user_id, device_id, provider, token, token_hash, hide_body, at_ms, login_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-INSERT_MUTE = "INSERT OR REPLACE INTO mute (conversation_key, user_id, until_ms) VALUES (?, ?, ?)"
+INSERT_MUTE = (
+    "INSERT OR REPLACE INTO mute (conversation_key, user_id, until_ms, but_mentions) VALUES (?, ?, ?, ?)"
+)
 DELETE_MUTE = "DELETE FROM mute WHERE conversation_key = ? AND user_id = ?"
 
 
@@ -204,7 +206,7 @@ def write(connection: Connection, changes: Changes) -> None:
         blobs.write(connection, changes)
     if changes.recalls or changes.ended or changes.joined:
         _write_acts(connection, changes)
-    if changes.edits or changes.reactions or changes.ended_reactions or changes.recalls:
+    if changes.has_references:
         references.write(connection, changes)
     if changes.standings or changes.bans or changes.ended_bans:
         _many(connection, UPDATE_STANDING, changes.standings)

@@ -34,6 +34,7 @@ from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_delivery import DeliveryContract, MuteContract, NoticeContract, PushTokenContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
+from .storage_mentions import MentionContract, PinContract, TitleContract
 from .storage_nodes import NodeContract
 from .storage_ownership import BlockContract, OwnershipContract
 from .storage_recent import RecentContract
@@ -66,6 +67,9 @@ class VolatileStoreContract(
     IdContract,
     RecallContract,
     ReferenceContract,
+    MentionContract,
+    PinContract,
+    TitleContract,
     CursorContract,
     StatusContract,
     OutboxContract,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from ...core.policy import DEFAULT_POLICY
 from ...errors import RefusedError
 from ...storage import base
 from ...storage.base import Outcome, Store
-from ...wire.payload import canonical
+from ...wire.payload import canonical, title_payload
 
 T = TypeVar("T")
 EPOCH = "e1"
@@ -59,10 +60,17 @@ def _named(message_id: str) -> dict[str, Any]:
 
 
 def edited(
-    conversation_id: str, sender: str, message_id: str, words: str = "better", at_ms: int = NOW, key: str = ""
+    conversation_id: str,
+    sender: str,
+    message_id: str,
+    words: str = "better",
+    at_ms: int = NOW,
+    key: str = "",
+    mentions: Sequence[str] = (),
 ) -> base.Append:
     """Other words for an earlier message, within a minute; under a key of its own."""
-    payload = {"type": "EDIT", **_named(message_id), "payload": {"type": "TEXT", "text": words}}
+    mentioned = {"mentions": [*mentions]} if mentions else {}
+    payload = {"type": "EDIT", **_named(message_id), "payload": {"type": "TEXT", "text": words, **mentioned}}
     return _naming(conversation_id, sender, key or f"edit {message_id} {words}", payload, at_ms)
 
 
@@ -84,6 +92,43 @@ def replied(conversation_id: str, sender: str, message_id: str, words: str = "ye
     """A text that answers an earlier message."""
     payload = {"type": "TEXT", "text": words, "replyTo": _named(message_id)}
     return _naming(conversation_id, sender, f"reply {message_id} {words}", payload, NOW)
+
+
+def mentioning(conversation_id: str, sender: str, key: str, *mentions: str, at_ms: int = NOW) -> base.Append:
+    """A text that mentions users, or everybody (`*`); it says its key."""
+    payload = {"type": "TEXT", "text": key, "mentions": list(mentions)}
+    return _naming(conversation_id, sender, key, payload, at_ms)
+
+
+def pinned(
+    conversation_id: str, sender: str, message_id: str, *, unpin: bool = False, key: str = ""
+) -> base.Append:
+    """A message is pinned, or is not any more."""
+    payload = {"type": "PINNED", **_named(message_id), "pinned": not unpin}
+    return _naming(conversation_id, sender, key or f"pin {message_id} {unpin}", payload, NOW)
+
+
+def retitled(
+    conversation_id: str,
+    sender: str,
+    title: str | None = None,
+    description: str | None = None,
+    at_ms: int = NOW,
+) -> base.Append:
+    """A group gets another title or description."""
+    payload = title_payload(title, description)
+    return _naming(conversation_id, sender, f"title {title} {description}", payload, at_ms)
+
+
+_titles = count(1)
+
+
+def title_entry(title: str | None, description: str | None = None) -> base.TitleEntry | None:
+    """What an `UpdateConversation` says of title and description, under a key of its own."""
+    if (title, description) == (None, None):
+        return None
+    encoded = canonical(title_payload(title, description))
+    return base.TitleEntry(f"title {next(_titles)}", encoded, hashlib.sha256(encoded).digest())
 
 
 def add(conversation_id: str, by: str | None, *users: str, members_max: int = 1000) -> base.AddMembers:
@@ -207,6 +252,7 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
         for user in users:
             shown.append(await answer_of(store.conversation(name, user)))
             shown.append(await answer_of(store.members(name, user, None, 100)))
+            shown.append(await answer_of(store.pins(name, user)))
             page = await answer_of(store.page(name, user, 0, 200, 1_000_000))
             shown.append(page)
             shown.append(await answer_of(store.page(name, user, 0, 200, 1_000_000, history=True)))

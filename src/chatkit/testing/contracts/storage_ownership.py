@@ -23,6 +23,7 @@ from .storage_commands import (
     send,
     seqs,
     single,
+    title_entry,
 )
 
 
@@ -30,7 +31,7 @@ def update(
     conversation_id: str, by: str | None, title: str | None = None, owner: str | None = None
 ) -> base.UpdateConversation:
     """Another title or owner; None is the host."""
-    return base.UpdateConversation(conversation_id, by, title, owner, NOW)
+    return base.UpdateConversation(conversation_id, by, title_entry(title), owner, NOW)
 
 
 def block(user: str, blocked: str, at_ms: int = NOW) -> base.BlockUser:
@@ -120,7 +121,7 @@ class OwnershipContract:
         assert (changed.changed, changed.conversation.title, changed.conversation.head_seq) == (
             True,
             "new",
-            1,
+            2,
         )
         assert (await store.conversation("g", "bob")).title == "new"
         assert [it.title for it in await store.conversations("bob", None, None, 9)] == ["new"]
@@ -134,12 +135,12 @@ class OwnershipContract:
         rows = [(row.action, row.actor_id, row.seq, row.subject) for row in await store.audit("g")]
 
         assert rows[1:] == [
-            ("TITLE_CHANGED", "ann", 1, "new"),
-            ("OWNER_CHANGED", "ann", 1, "cat"),
-            ("TITLE_CHANGED", "", 1, "host's"),
-            ("OWNER_CHANGED", "", 1, "bob"),
-            ("LEFT", "bob", 2, "bob"),
-            ("OWNER_CHANGED", "bob", 2, "ann"),
+            ("TITLE_CHANGED", "ann", 2, "new"),
+            ("OWNER_CHANGED", "ann", 2, "cat"),
+            ("TITLE_CHANGED", "", 3, "host's"),
+            ("OWNER_CHANGED", "", 3, "bob"),
+            ("LEFT", "bob", 4, "bob"),
+            ("OWNER_CHANGED", "bob", 4, "ann"),
         ]
 
     async def test_the_host_changes_members_under_the_owners_name(self, store: Store) -> None:

@@ -18,6 +18,7 @@ RULES = "chatkit.core.log.rules"
 SESSIONS = "chatkit.core.log.sessions"
 STATE = "chatkit.core.log.state"
 MEMORY_READS = "chatkit.storage.memory.reads"
+MEMORY_UNREAD = "chatkit.storage.memory.unread"
 MEMORY_WRITE = "chatkit.storage.memory.write"
 SQLITE_OPENING = "chatkit.storage.sqlite.opening"
 SQLITE_READS = "chatkit.storage.sqlite.reads"
@@ -205,7 +206,7 @@ MUTANTS = (
         "Unread is what lies above the read cursor.",
         (
             Edit(
-                MEMORY_READS,
+                MEMORY_UNREAD,
                 'row.kind == "USER" and row.seq not in log.recalled and row.sender_id != user_id',
                 'row.kind == "USER" and row.seq not in log.recalled',
             ),
@@ -274,8 +275,8 @@ MUTANTS = (
                 MESSAGES,
                 "    try:\n"
                 "        check_may_write(state, conversation, sender_id, command.policy, command.at_ms)\n"
-                "        if reference is not None:\n"
-                "            check_reference(state, conversation, sender_id, reference, command.at_ms)\n"
+                "        if meaning is not None:\n"
+                "            check_meaning(state, conversation, sender_id, meaning, command.policy, command.at_ms)\n"
                 "        if command.blobs and not is_plain:\n"
                 "            blobs.check_named(state, command, command.payload)\n"
                 "    except RefusedError:\n"
