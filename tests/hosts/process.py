@@ -27,18 +27,14 @@ READY_S = 30.0
 
 APP = "tests.hosts.app:app"
 UVICORN = ("uvicorn", APP, "--port", "{port}", "--log-level", "warning")
+GUNICORN = ("gunicorn", APP, "--workers", "1", "--bind", "127.0.0.1:{port}")
 HOSTS = {
     "uvicorn": UVICORN,
     "uvicorn-asyncio-websockets": (*UVICORN, "--loop", "asyncio", "--ws", "websockets"),
     "uvicorn-sansio": (*UVICORN, "--ws", "websockets-sansio"),
     "uvicorn-wsproto": (*UVICORN, "--ws", "wsproto"),
-    "gunicorn": (
-        "gunicorn",
-        APP,
-        "--worker-class=uvicorn_worker.UvicornWorker",
-        "--workers=1",
-        "--bind=127.0.0.1:{port}",
-    ),
+    "gunicorn": (*GUNICORN, "-k", "uvicorn_worker.UvicornWorker"),
+    "gunicorn-chatkit": (*GUNICORN, "-k", "tests.hosts.worker.ChatWorker"),
     "hypercorn": ("hypercorn", APP, "--bind", "127.0.0.1:{port}", "--workers", "0"),
     "hypercorn-uvloop": ("hypercorn", APP, "--bind", "127.0.0.1:{port}", "--workers", "0", "-k", "uvloop"),
     "granian": ("granian", APP, "--interface", "asgi", "--port", "{port}"),

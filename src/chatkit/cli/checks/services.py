@@ -254,8 +254,8 @@ async def _objects(check: str, address: str, what: str) -> Finding:
     """Whether a folder can be written, or a bucket lets us in: one name of it is asked for."""
     shown = masked_address(address)
     if address.startswith("memory:"):
-        words = "they are gone when the server ends: for trying only"
-        return Finding(check, "warning", f"{what} in memory", words)
+        advice = "they are gone when the server ends: for trying only"
+        return Finding(check, "warning", f"{what} in memory", advice)
     if address.startswith(("file://", "dir://")) and not await in_thread(_can_be_made, address):
         return Finding(check, "failure", f"{shown} cannot be written", "give it to the user of the server")
     try:
