@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -234,3 +235,73 @@ async def test_rest_script(server: str) -> None:
 
     assert ["Backup of 2030-01-31 is done."] == first == again
     assert next_day == ["Backup of 2030-01-31 is done.", "Backup of 2030-02-01 is done."]
+
+
+async def test_protocol_client(server: str) -> None:
+    """What it shows is what the SDK shows, though its line is cut, and though others talk while it is away."""
+    example = load("protocol_client")
+    async with ChatApi(server, token=token("ann")) as api:
+        await api.create_conversation("SINGLE", ["ben"], conversation_id="c-1")
+    url, ann_token = server.replace("http", "ws"), token("ann")
+    ann, other = (example.Client(url, ann_token, name) for name in ("a1", "a2"))
+
+    async def until(client: Any, holds: Callable[[], object]) -> None:
+        async with client.changed:
+            await client.changed.wait_for(holds)
+
+    with anyio.fail_after(60):
+        async with (
+            ChatClient(server, token=token("ben"), device_id="b1") as ben,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(ann.run)
+            first = await ann.send("c-1", {"type": "TEXT", "text": "helo"}, "k-1")
+            assert await texts(ben, 1) == ["helo"]
+            again = await ann.send("c-1", {"type": "TEXT", "text": "helo"}, "k-1")
+            assert (again["seq"], again["messageId"]) == (first["seq"], first["messageId"])
+
+            ann.line.transport.abort()
+            await until(ann, lambda: not ann.live)
+            missed = [await ben.send("c-1", f"missed {number}") for number in range(3)]
+            sent = await ann.send("c-1", {"type": "TEXT", "text": "after the cut"})
+            await until(ann, lambda: ann.conversations["c-1"].prefix >= max(missed[-1].seq, sent["seq"]))
+            await ann.read("c-1", sent["seq"])
+
+            message = next(it for it in await ben.history("c-1") if it.seq == first["seq"])
+            await ben.react(message, "👍")
+            target = {"messageId": first["messageId"], "seq": first["seq"]}
+            payload = {"type": "TEXT", "text": "hello"}
+            await ann.send("c-1", {"type": "EDIT", **target, "payload": payload})
+            await ann.recall("c-1", sent["seq"])
+            await until(ann, lambda: ann.conversations["c-1"].shown()[sent["seq"]][1] is None)
+            named = {"messageId": missed[0].message_id, "seq": missed[0].seq}
+            with pytest.raises(RuntimeError, match="FORBIDDEN"):
+                await ann.send("c-1", {"type": "EDIT", **named, "payload": payload})
+
+            tasks.start_soon(other.run)
+            await until(other, lambda: "c-1" in other.conversations)
+            other.conversations["c-1"].prefix = 0  # as one does who scrolls to the beginning
+            await other._pull("c-1")
+            head = ann.conversations["c-1"].head
+            await until(other, lambda: other.conversations["c-1"].prefix >= head)
+            last = await ben.send("c-1", "bye")
+            for client in (ann, other):
+                await until(client, lambda held=client.conversations["c-1"]: held.prefix >= last.seq)
+            shown = {
+                it.seq: (
+                    it.sender_id,
+                    it.text if it.type == "TEXT" else None,
+                    {that.reaction: that.count for that in it.reactions},
+                )
+                for it in await ben.history("c-1")
+                if it.type == "TEXT" or it.seq == sent["seq"]
+            }
+            assert ann.conversations["c-1"].shown() == other.conversations["c-1"].shown() == shown
+            assert shown[first["seq"]] == ("ann", "hello", {"👍": 1})
+            tasks.cancel_scope.cancel()
+
+
+async def test_protocol_client_stops_for_good_where_the_contract_says_so(server: str) -> None:
+    client = load("protocol_client").Client(server.replace("http", "ws"), "nonsense", "a1")
+    with anyio.fail_after(30):
+        assert await client.run() == 4101
