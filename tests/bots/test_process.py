@@ -252,18 +252,17 @@ async def test_run_refuses_in_a_loop_with_advice() -> None:
 
 
 async def test_run_in_another_thread_looks_for_no_signals(server: ServerProcess) -> None:
-    bot, loops = Bot(), []
+    bot, loops, has_begun = Bot(), [], threading.Event()
 
     @bot.middleware
     async def note(context: object, call_next: object) -> None:
         loops.append(asyncio.get_running_loop())
+        has_begun.set()
 
     client = ChatClient(server.http_url, token=token("bot"), device_id="d")
     thread = threading.Thread(target=bot.run, args=(client,))
     thread.start()
-    with anyio.fail_after(END_S):
-        while not loops:
-            await anyio.sleep(0.01)
+    assert await anyio.to_thread.run_sync(has_begun.wait, END_S)
     loops[0].call_soon_threadsafe(bot.stop)
     await anyio.to_thread.run_sync(thread.join)
     assert client.stopped is None

@@ -83,8 +83,7 @@ class Media:
         on_progress: OnProgress | None,
     ) -> Upload:
         """See `ChatClient.upload`."""
-        if on_progress is not None:
-            check_callable("on_progress", on_progress, "a callable of two numbers")
+        _check_progress(on_progress)
         check(mime, wire.Mime | None, "mime")
         check(name, str | None, "name")
         file = await opened(source, mime, name)
@@ -125,8 +124,7 @@ class Media:
         self, what: Message | str, to: str | os.PathLike[str] | None, on_progress: OnProgress | None
     ) -> bytes | Path:
         """See `ChatClient.download`."""
-        if on_progress is not None:
-            check_callable("on_progress", on_progress, "a callable of two numbers")
+        _check_progress(on_progress)
         blob_id = what.payload.get("blobId") if isinstance(what, Message) else what
         if isinstance(what, Message) and not isinstance(blob_id, str):
             raise BadRequestError("this message names no uploaded file")
@@ -240,6 +238,11 @@ class _Memory:
 
     def close(self, *, forget: bool) -> None:
         pass
+
+
+def _check_progress(on_progress: object) -> None:
+    if on_progress is not None:
+        check_callable("on_progress", on_progress, "a callable of two numbers")
 
 
 def _link(url: str) -> str:

@@ -16,6 +16,7 @@ from ..files import Files
 from ..json_stream import JsonStream
 from ..records import FoundConversation, FoundMessage, LeftOut, Options, Record
 from ..times import iso_ms
+from ._json import documents, objects
 from ._text import id_of, names_of_files, text_of
 
 _SAID: Final = {"Default", "Reply", "0", "19", "20", "23", "ChatInputCommand", "ContextMenuCommand"}
@@ -23,17 +24,9 @@ _SAID: Final = {"Default", "Reply", "0", "19", "20", "23", "ChatInputCommand", "
 
 def read(files: Files, options: Options) -> Iterator[Record]:
     """Records of an export."""
-    names = [it for it in files.names if it.endswith(".json") or files.is_single]
-    if not names:
-        raise files.error("*.json", "it is not there: export with DiscordChatExporter as JSON")
-    for name in names:
-        document = files.json(name)
-        if document.next_char() != "{":
-            raise files.error(
-                document.where(), "an object is missing: this is no export of DiscordChatExporter"
-            )
+    advice = "export with DiscordChatExporter as JSON"
+    for _, document in documents(files, "*.json", "export of DiscordChatExporter", advice):
         yield from _Reader(files, options, document).root()
-        document.end()
 
 
 class _Reader:
@@ -61,10 +54,7 @@ class _Reader:
         if not conversation:
             raise self._files.error(document.where(), "messages without a channel: this is no whole export")
         yield self._conversation(conversation, channel)
-        for _ in document.items():
-            where, value = document.where(), document.value()
-            if not isinstance(value, dict):
-                raise self._files.error(where, "an object is missing")
+        for where, value in objects(self._files, document):
             yield from self._message(conversation, value, where)
 
     def _conversation(self, conversation: str, channel: dict[str, Any]) -> FoundConversation:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..files import Files
 from ..json_stream import JsonStream
 from ..records import FoundConversation, FoundMessage, LeftOut, Options, Record
+from ._json import documents, objects
 from ._text import text_of
 
 _FILES: Final = {"m.image", "m.file", "m.audio", "m.video"}
@@ -22,15 +23,9 @@ _FILES: Final = {"m.image", "m.file", "m.audio", "m.video"}
 
 def read(files: Files, options: Options) -> Iterator[Record]:
     """Records of an export."""
-    names = [it for it in files.names if it.endswith(".json") or files.is_single]
-    if not names:
-        raise files.error("export.json", "it is not there: export the room from Element as JSON")
-    for name in names:
-        document = files.json(name)
-        if document.next_char() != "{":
-            raise files.error(document.where(), "an object is missing: this is no room that Element exported")
+    advice = "export the room from Element as JSON"
+    for name, document in documents(files, "export.json", "room that Element exported", advice):
         yield from _Reader(files, options, document, name).root()
-        document.end()
 
 
 class _Reader:
@@ -50,11 +45,7 @@ class _Reader:
                 document.skip()
 
     def _messages(self) -> Iterator[Record]:
-        document = self._document
-        for _ in document.items():
-            where, it = document.where(), document.value()
-            if not isinstance(it, dict):
-                raise self._files.error(where, "an object is missing")
+        for where, it in objects(self._files, self._document):
             if isinstance(it.get("decrypted"), dict):
                 it = it["decrypted"]
             if not self._room:

@@ -19,6 +19,7 @@ from ..files import Files
 from ..json_stream import VALUE_CHARS_MAX, JsonStream
 from ..records import FoundConversation, FoundMessage, LeftOut, Options, Record
 from ..times import iso_ms
+from ._json import objects
 from ._text import id_of, names_of_files, text_of
 
 _HEX: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\x([0-9A-Fa-f]{2})")
@@ -126,12 +127,8 @@ class _Reader:
         is_public = chat.type.startswith("public_")
         title = "" if kind == "SINGLE" else chat.name
         yield FoundConversation(chat.id, title, kind, members, "", "FROM_START" if is_public else "FROM_JOIN")
-        for _ in document.items():
-            where, value = document.where(), document.value()
-            if isinstance(value, dict):
-                yield from self._message(chat, value, where)
-            else:
-                raise self._files.error(where, "an object is missing")
+        for where, value in objects(self._files, document):
+            yield from self._message(chat, value, where)
 
     def _message(self, chat: _Chat, it: dict[str, Any], where: str) -> Iterator[Record]:
         if it.get("type") != "message":
