@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,11 +23,17 @@ PASSWORDS = {"lina": "lighthouse", "omar": "orchard"}
 FOREIGN = "https://evil.example"
 
 
+async def csrf(web: httpx.AsyncClient) -> dict[str, str]:
+    """What the page sends along where the framework asks for it, which Django does."""
+    page = await web.get("/")
+    assert 'import { ChatClient, contentOf } from "/chat/v1/client/chatkit.js";' in page.text
+    found = re.search(r'<meta name="csrf" content="(\w+)">', page.text)
+    return {"X-CSRFToken": found[1] if found else ""}
+
+
 async def log_in(web: httpx.AsyncClient, user: str, password: str) -> int:
-    """As the page does it, with the token that Django asks for."""
-    await web.get("/")
-    csrf = {"X-CSRFToken": web.cookies.get("csrftoken", "")}
-    return (await web.post("/login", json={"user": user, "password": password}, headers=csrf)).status_code
+    body = {"user": user, "password": password}
+    return (await web.post("/login", json=body, headers=await csrf(web))).status_code
 
 
 def site(url: str) -> httpx.AsyncClient:
@@ -103,9 +110,8 @@ async def test_a_site_logs_in_its_own_users(name: str, tmp_path: Path) -> None:
                 await lina.send("lobby", "Hello")
                 assert await next_text(omar) == "Hello"
 
-                csrf = {"X-CSRFToken": lina_web.cookies.get("csrftoken", "")}
                 old = dict([cookie_of(lina_web)])
-                assert (await lina_web.post("/logout", headers=csrf)).status_code == 204
+                assert (await lina_web.post("/logout", headers=await csrf(lina_web))).status_code == 204
                 assert await closed(socket) == 4101
                 ended = [event.code async for event in lina.events() if isinstance(event, Disconnected)]
                 assert ended == [4101, 4101], "neither the login nor a resume token holds"
