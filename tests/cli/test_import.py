@@ -45,9 +45,13 @@ def test_a_dry_run_writes_nothing_and_a_run_is_repeated_without_harm(export: Pat
 
 def test_another_time_zone_or_encoding_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     write(tmp_path, {"chat.txt": "14/07/2017, 10:00 - Ann: é\n14/07/2017, 10:01 - Bob: x\n"})
+    dry = chatkit("import", "whatsapp", "chat.txt", "--dry-run", cwd=tmp_path)
+    assert "times are those of a clock in the zone UTC; --timezone says otherwise" in dry.stdout
     arguments = ("import", "whatsapp", "chat.txt", "--json", "--timezone")
     first = chatkit(*arguments, "Europe/Berlin", cwd=tmp_path)
-    assert json.loads(first.stdout)["imported"]["added"] == 2
+    report = json.loads(first.stdout)
+    assert report["imported"]["added"] == 2
+    assert report["read_as"] == {"timezone": "Europe/Berlin", "encoding": "utf-8"}
     before = chatkit("export", "-", cwd=tmp_path).stdout
 
     for more, named in [

@@ -308,8 +308,8 @@ def test_what_nothing_can_print_is_replaced_and_kinds_are_bounded(monkeypatch: p
     assert plan.made()[0].title == "T\ufffd\ufffd"
     assert len(plan.omissions) == 4
     assert sum(it.count for it in plan.omissions.values()) == 9
-    assert msgspec.json.encode(report_of(plan, None, 9))
-    assert words_of(report_of(plan, None, 9), "x").encode()
+    assert msgspec.json.encode(report_of(plan, None, 9, {}))
+    assert words_of(report_of(plan, None, 9, {}), "x").encode()
 
 
 def test_a_plan_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,10 +41,12 @@ def run_until_signalled(serve: Callable[[], Awaitable[None]], stop: Callable[[],
             tasks.cancel_scope.cancel()
 
     anyio.run(main)
-    for error in failures:
-        if is_process and isinstance(error, ChatkitError):
-            raise _exit(error) from error
-        raise error
+    if not failures:
+        return
+    error = failures[0]
+    if is_process and isinstance(error, ChatkitError):
+        raise _exit(error) from error
+    raise error
 
 
 def _exit(error: ChatkitError) -> SystemExit:

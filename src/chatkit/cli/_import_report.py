@@ -45,6 +45,7 @@ class ImportReport(msgspec.Struct, frozen=True):
         users: How many are in it.
         messages: How many can be carried over.
         left_out: What cannot, by kind and reason.
+        read_as: How the files were read, as far as times and words depend on it: `timezone`, `encoding`.
         imported: What was done; None after a dry run.
     """
 
@@ -53,10 +54,13 @@ class ImportReport(msgspec.Struct, frozen=True):
     users: int
     messages: int
     left_out: list[Omission]
+    read_as: dict[str, str]
     imported: ImportTotals | None
 
 
-def report_of(plan: Plan, totals: ImportTotals | None, members_max: int) -> ImportReport:
+def report_of(
+    plan: Plan, totals: ImportTotals | None, members_max: int, read_as: dict[str, str]
+) -> ImportReport:
     """What there is to say."""
     made, found = plan.made(), []
     for it in sorted(made, key=lambda it: -it.messages):
@@ -68,7 +72,7 @@ def report_of(plan: Plan, totals: ImportTotals | None, members_max: int) -> Impo
         )
     omissions = sorted(plan.omissions.values(), key=lambda it: (not it.is_message, -it.count))
     empty = len(plan.conversations) - len(made)
-    return ImportReport(found, empty, len(plan.users), plan.messages, omissions, totals)
+    return ImportReport(found, empty, len(plan.users), plan.messages, omissions, read_as, totals)
 
 
 def counted(count: int, noun: str, nouns: str = "") -> str:
@@ -95,6 +99,8 @@ def words_of(report: ImportReport, storage: str) -> str:
     if report.empty_conversations:
         empty = counted(report.empty_conversations, "conversation")
         lines.append(f"left out as well: {empty} without messages")
+    if zone := report.read_as.get("timezone"):
+        lines.append(f"times are those of a clock in the zone {zone}; --timezone says otherwise")
     lines += _left_out(report, of_messages=True) + _left_out(report, of_messages=False)
     return "\n".join([*lines, *_done(report.imported, storage)])
 

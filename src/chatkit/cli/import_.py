@@ -107,13 +107,13 @@ def import_command(
             run.look(progress)
             if write_users is not None:
                 _write_users(write_users, run.plan)
+            read_as = _read_as(options, run.plan)
             if dry_run or write_users is not None:
                 totals = None
             else:
-                read_as = _read_as(options, run.plan)
                 terms = ImportTerms(format_name, path.name, unread, add_members, members_max, read_as)
                 totals = anyio.run(run.bring_in, storage, terms, progress)
-    report = report_of(run.plan, totals, members_max)
+    report = report_of(run.plan, totals, members_max, read_as)
     click.echo(msgspec.json.encode(report) if as_json else words_of(report, without_login(storage)))
 
 
