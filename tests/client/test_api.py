@@ -350,6 +350,8 @@ async def test_a_body_where_none_is_due_and_none_where_one_is_due_are_refused() 
 async def test_answers_without_a_problem_document_are_told_apart() -> None:
     with pytest.raises(UnavailableError):
         await api(Script(httpx.Response(502, text="<html>")), attempts_max=1).conversation("c-1")
+    with pytest.raises(TooLargeError, match=r"status 413, .*nginx"):
+        await api(Script(httpx.Response(413, html="<h1>413</h1>nginx"))).conversation("c-1")
     with pytest.raises(ProtocolError):
         await api(Script(httpx.Response(418, text="teapot"))).conversation("c-1")
     with pytest.raises(ProtocolError):

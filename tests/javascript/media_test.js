@@ -147,9 +147,10 @@ export const tests = {
     w.next = [() => new Response("<html>", { status: 502 }), () => new Response("slow down", { status: 429 })];
     await w.upload(PNG);
     equal(w.requests.length, 4);
-    for (const page of [new Response("<html>", { status: 200 }), new Response("<html>", { status: 403 })]) {
-      w.next = [() => page];
-      equal((await rejects(w.upload(new Uint8Array(5)))).code, "PROTOCOL_ERROR");
+    const pages = /** @type {const} */ ([[200, "PROTOCOL_ERROR"], [403, "PROTOCOL_ERROR"], [413, "TOO_LARGE"]]);
+    for (const [status, code] of pages) {
+      w.next = [() => new Response("<html>", { status })];
+      equal((await rejects(w.upload(new Uint8Array(5)))).code, code);
     }
   },
 

@@ -330,6 +330,8 @@ def _undocumented(response: httpx.Response) -> ChatkitError:
         error = refusal("UNAVAILABLE", words)
         error.retry_after_s = retry_after_in(response.headers.get("retry-after", ""))
         return error
+    if response.status_code == 413:
+        return refusal("TOO_LARGE", words)
     return ProtocolError(words)
 
 

@@ -42,7 +42,7 @@ export function errorOf({ code, message, retryable, retryAfterMs, reason }) {
  */
 export function problemOf(problem, status) {
   if (typeof problem?.code !== "string") {
-    const code = PASSING.has(status) ? "UNAVAILABLE" : "PROTOCOL_ERROR";
+    const code = PASSING.has(status) ? "UNAVAILABLE" : status === 413 ? "TOO_LARGE" : "PROTOCOL_ERROR";
     return new ChatError(code, `Something that is no chatkit server answered ${status}.`, { retryable: PASSING.has(status), status });
   }
   const { code, detail, title, retryable, retryAfterMs, reason } = problem;
