@@ -1,6 +1,5 @@
-// The open conversation: its header, its log, and what is done with a message. Made by ui.js.
+// The open conversation: its header, its log, and the ways through it. Made by ui.js.
 
-import { notSaid } from "./composer.js";
 import { byId, drawAvatar, setAttribute, setText } from "./dom.js";
 import { listOf } from "./format.js";
 import { MediaView } from "./media.js";
@@ -10,29 +9,26 @@ import { toast } from "./notices.js";
 const AT_END_PX = 48;
 const OLDER_COUNT = 200;
 const SEEK_PAGES_MAX = 10;
-const REACTIONS = { "👍": "Like", "❤️": "Love", "😂": "Laugh", "😮": "Wow", "😢": "Sad", "🙏": "Thanks" };
 
 export class Pane {
   #client;
-  #menu;
-  #write;
+  #actions;
   #changed;
   #media;
   #conversation = undefined;
   #shownId = null;
   #current = null; // the message that the keyboard is at
 
-  /** @param {{client, menu, write: (kind: "edit" | "reply", entry) => void, back: () => void, changed: () => void}} parts */
-  constructor({ client, menu, write, back, changed }) {
+  /** @param {{client, actions: import("./actions.js").Actions, back: () => void, changed: () => void}} parts */
+  constructor({ client, actions, back, changed }) {
     this.#client = client;
-    this.#menu = menu;
-    this.#write = write;
+    this.#actions = actions;
     this.#changed = changed;
     this.#media = new MediaView(client);
     /** Whether the end of the log is in view. */
     this.atEnd = true;
     byId("back").addEventListener("click", back);
-    byId("about").addEventListener("click", ({ currentTarget }) => this.#openAbout(currentTarget));
+    byId("about").addEventListener("click", ({ currentTarget }) => this.#actions.ofConversation(this.#conversation, currentTarget));
     byId("older").addEventListener("click", () => this.#loadOlder(this.#conversation).catch((error) => toast(error.message)));
     byId("to-end").addEventListener("click", () => this.toEnd());
     byId("scroller").addEventListener("scroll", () => this.#scrolled());
@@ -130,9 +126,8 @@ export class Pane {
     const row = event.target;
     if (!row.matches(".message")) return;
     if (event.key === "Enter" || event.key === "ContextMenu") {
-      if (row.item.entry === undefined) return;
       event.preventDefault();
-      return this.#openMenu(row, row);
+      return this.#actions.ofMessage(row.item, row);
     }
     const rows = [...byId("log").querySelectorAll(".message")];
     const at = rows.indexOf(row);
@@ -152,54 +147,12 @@ export class Pane {
     const { action, reaction } = button.dataset;
     if (action === "drop") this.#client.cancel(this.#conversation.id, item.clientMsgId);
     else if (action === "jump") this.seek(quote.seq).catch((error) => toast(error.message));
-    else if (action === "react") this.#react(row.item, reaction);
-    else if (action === "reply") this.#write("reply", entry);
+    else if (action === "react") this.#actions.react(row.item, reaction);
+    else if (action === "reply") this.#actions.reply(entry);
     else if (action === "view") this.#media.view(button.media);
     else if (action === "retry") this.#media.retry(button);
     else if (action === "save") this.#media.save(button.media);
-    else this.#openMenu(row, button);
-  }
-
-  #openMenu(row, opener) {
-    const { item } = row;
-    if (item.isRecalled) return;
-    const reactions = Object.entries(REACTIONS).map(([label, name]) => ({ label, name, kind: "checkbox", checked: isMine(item, label), run: () => this.#react(item, label) }));
-    this.#menu.open(opener, "Message", [
-      { name: "React", isRow: true, items: reactions },
-      { name: "Message", items: this.#actions(item) },
-    ]);
-  }
-
-  #openAbout(opener) {
-    const { id, type, mutedUntil, left } = this.#conversation;
-    if (left) return;
-    const isMuted = mutedUntil > this.#client.serverNow;
-    const leave = { label: "Leave", confirm: "Leave for good?", run: () => this.#told(this.#client.request("DELETE", `/v1/conversations/${encodeURIComponent(id)}/members/${encodeURIComponent(this.#client.me)}`)) };
-    this.#menu.open(opener, "About this conversation", [
-      { name: "Notifications", items: [{ label: "Mute", kind: "checkbox", checked: isMuted, run: () => this.#told(isMuted ? this.#client.unmute(id) : this.#client.mute(id)) }] },
-      { name: "Membership", items: type === "GROUP" ? [leave] : [] },
-    ]);
-  }
-
-  async #told(request) {
-    await request.catch((error) => toast(error.message));
-    this.#changed();
-  }
-
-  #actions({ entry, text, isPlain, isEditable, isRecallable }) {
-    const all = [{ label: "Reply", run: () => this.#write("reply", entry) }];
-    if (isPlain) all.push({ label: "Copy text", run: () => navigator.clipboard.writeText(text).catch((error) => toast(`Not copied: ${error.message}`)) });
-    if (isEditable) all.push({ label: "Edit", run: () => this.#write("edit", entry) });
-    if (isRecallable) all.push({ label: "Recall", confirm: "Recall for everyone?", run: () => this.#recall(entry) });
-    return all;
-  }
-
-  #react(item, reaction) {
-    this.#client.react(item.entry, reaction, { removed: isMine(item, reaction) }).catch((error) => notSaid(this.#client, error));
-  }
-
-  #recall(entry) {
-    this.#client.recall(entry.messageId).catch((error) => toast(recallProblem(error)));
+    else this.#actions.ofMessage(row.item, button);
   }
 }
 
@@ -210,19 +163,10 @@ function choose(row) {
   if (row !== former) row?.classList.add("chosen");
 }
 
-function isMine(item, reaction) {
-  return item.reactions.some((one) => one.reaction === reaction && one.isMine);
-}
-
 function subtitleOf(conversation, { me, unreached }) {
   if (conversation.left) return "You left";
   if (unreached) return "Earlier messages appear as soon as the server answers";
   if (conversation.type !== "GROUP" || conversation.memberIds === null) return "";
   const names = conversation.memberIds.map((userId) => (userId === me ? "you" : userId));
   return `${conversation.memberCount} members: ${listOf(names, 5)}`;
-}
-
-function recallProblem(error) {
-  if (error.code === "RECALL_WINDOW_PASSED") return "It is too late to recall this message.";
-  return `Not recalled: ${error.message}`;
 }

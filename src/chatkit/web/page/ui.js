@@ -1,7 +1,8 @@
 // The page as a whole: which conversation is open, and when to draw what. It reads the client, and its rooms tell the client what
-// the user did: notices.js, list.js, search.js, pane.js, composer.js, attach.js, settings.js, create.js.
-// Everything from outside is shown as text only.
+// the user did: notices.js, list.js, search.js, pane.js, actions.js, composer.js, attach.js, settings.js,
+// create.js. Everything from outside is shown as text only.
 
+import { Actions } from "./actions.js";
 import { Attachments } from "./attach.js";
 import { Composer } from "./composer.js";
 import { CreateDialog } from "./create.js";
@@ -48,13 +49,8 @@ export class Ui {
     this.#banner = new Banner(client, actions);
     this.#list = new ConversationList({ client, choose: (id) => this.show(id) });
     this.#composer = new Composer({ client, sent: () => this.#pane.toEnd() });
-    this.#pane = new Pane({
-      client,
-      menu,
-      write: (kind, entry) => this.#composer.begin(kind, entry),
-      back: () => this.#back(),
-      changed: () => this.changed(),
-    });
+    const messageActions = new Actions({ client, menu, write: (kind, entry) => this.#composer.begin(kind, entry) });
+    this.#pane = new Pane({ client, actions: messageActions, back: () => this.#back(), changed: () => this.changed() });
     this.#attachments = new Attachments({ client, answered: () => this.#composer.answered(), sent: () => this.#pane.toEnd() });
     this.#search = new Search({ client, choose: (id, seq) => this.#found(id, seq) });
     this.#opened(this.openId);
