@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from .conftest import ServerProcess, Tab
 from .test_files import CONTENT, choose, png
+from .test_groups import about
 
 NewTab = Callable[..., Tab]
 AXE = Path(sys.prefix) / "node/node_modules/axe-core/axe.min.js"
@@ -58,13 +59,21 @@ def test_axe_finds_nothing(server: ServerProcess, new_tab: NewTab, axe: str, sch
     page.keyboard.press("Escape")
 
     tab.choose(chat)
-    tab.write("an answer")
-    tab.expect_state("an answer", "SENT")
+    tab.write("an answer, @ben")
+    tab.expect_state("an answer, @ben", "SENT")
     tab.message("Morning!").hover()
     tab.message("Morning!").get_by_role("button", name="Like").click()
     expect(tab.message("Morning!").locator(".reaction")).to_have_count(1)
     tab.message("Morning!").get_by_role("button", name="More").click()
     check("the menu of a message")
+    page.keyboard.press("Escape")
+    tab.act("Morning!", "Pin")
+    expect(page.locator("#log .notice")).to_have_count(2)
+    about(tab, "Pinned messages")
+    check("what is pinned")
+    page.keyboard.press("Escape")
+    about(tab, "Change the name")
+    check("the dialog for a name")
     page.keyboard.press("Escape")
     choose(tab, "a.png", "image/png", png(60, 40))
     check("the dialog for a file")

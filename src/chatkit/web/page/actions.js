@@ -9,12 +9,14 @@ export class Actions {
   #client;
   #menu;
   #write;
+  #group;
 
-  /** @param {{client, menu, write: (kind: "edit" | "reply", entry) => void}} parts */
-  constructor({ client, menu, write }) {
+  /** @param {{client, menu, group: import("./group.js").Group, write: (kind: "edit" | "reply", entry) => void}} parts */
+  constructor({ client, menu, group, write }) {
     this.#client = client;
     this.#menu = menu;
     this.#write = write;
+    this.#group = group;
   }
 
   /** Show what can be done with a message, beside `opener`. @param item as messages.js makes them; recalled ones have nothing */
@@ -30,13 +32,16 @@ export class Actions {
   }
 
   /** Show what can be done with a conversation, beside `opener`; with one that was left, nothing. */
-  ofConversation({ id, type, mutedUntil, left }, opener) {
+  ofConversation(conversation, opener) {
+    const { id, type, mutedUntil, left } = conversation;
     if (left) return;
+    const pins = { label: "Pinned messages", run: () => this.#group.showPins(id) };
+    const rename = { label: "Change the name", run: () => this.#group.showRename(conversation) };
     const isMuted = mutedUntil > this.#client.serverNow;
     const mute = { label: "Mute", kind: "checkbox", checked: isMuted, run: () => told(isMuted ? this.#client.unmute(id) : this.#client.mute(id)) };
     const leave = { label: "Leave", confirm: "Leave for good?", run: () => this.#leave(id) };
     this.#menu.open(opener, "About this conversation", [
-      { name: "Notifications", items: [mute] },
+      { name: "Conversation", items: [pins, ...(type === "GROUP" ? [rename] : []), mute] },
       { name: "Membership", items: type === "GROUP" ? [leave] : [] },
     ]);
   }
@@ -54,6 +59,7 @@ export class Actions {
     const all = [{ label: "Reply", run: () => this.reply(entry) }];
     const { clipboard } = navigator; // only on https and localhost
     if (isPlain && clipboard) all.push({ label: "Copy text", run: () => told(clipboard.writeText(text)) });
+    all.push({ label: "Pin", run: () => this.#group.pin(entry.conversationId, entry, true) });
     if (isEditable) all.push({ label: "Edit", run: () => this.#write("edit", entry) });
     if (isRecallable) all.push({ label: "Recall", confirm: "Recall for everyone?", run: () => this.#recall(entry) });
     return all;

@@ -1,9 +1,10 @@
 // Where messages are written: the field, and what is being written is about. Made by ui.js.
 
 import { byId, setAttribute, setLine } from "./dom.js";
-import { textOf } from "./format.js";
+import { isMessage, textOf } from "./format.js";
+import { mentionsOf } from "./mentions.js";
 import { toast } from "./notices.js";
-import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
+import { contentOf } from "../v1/client/chatkit.js";
 
 const NOT_QUEUED = ["BAD_REQUEST", "TOO_LARGE", "QUEUE_FULL", "STORAGE"];
 const ROWS_MAX = 6;
@@ -91,9 +92,11 @@ export class Composer {
 
   #say(text) {
     const { kind, entry } = this.#context ?? {};
-    if (kind === "edit") return this.#client.edit(entry, text).catch((error) => notSaid(this.#client, error));
     const conversationId = this.#openId;
-    return this.#client.send(conversationId, text, { replyTo: entry }).catch((error) => this.#notTaken(error, conversationId, text));
+    const mentions = mentionsOf(text, this.#client.conversation(conversationId)?.memberIds ?? []);
+    const message = { type: "TEXT", text, ...(mentions.length > 0 && { mentions }) };
+    if (kind === "edit") return this.#client.edit(entry, message).catch((error) => notSaid(this.#client, error));
+    return this.#client.send(conversationId, message, { replyTo: entry }).catch((error) => this.#notTaken(error, conversationId, text));
   }
 
   /** What was not even queued goes back to where it was written; all else is shown as a message. */
@@ -124,10 +127,10 @@ export class Composer {
   }
 }
 
-/** An edit or a reaction that the server refused is nothing to show in the log: say why, and drop it. */
+/** What is no message, such as an edit or a pin, is nothing to show in the log if the server refused it: say why, and drop it. */
 export function notSaid(client, error) {
   for (const item of client.pending()) {
-    if (item.state === "FAILED" && !isUserMessage(item)) client.cancel(item.conversationId, item.clientMsgId);
+    if (item.state === "FAILED" && !isMessage(item)) client.cancel(item.conversationId, item.clientMsgId);
   }
   if (error.code !== "CLOSED") toast(error.message);
 }

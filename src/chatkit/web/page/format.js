@@ -1,5 +1,7 @@
 // Words for people: times, days, names, and what an entry says. Pure apart from the browser's language.
 
+import { isUserMessage } from "../v1/client/chatkit.js";
+
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
@@ -44,7 +46,7 @@ export function listOf(names, maximum = 4) {
 }
 
 /** What a membership entry says. */
-export function memberLine(entry, me, isSingle) {
+function memberLine(entry, me, isSingle) {
   const person = (userId) => (userId === me ? "you" : userId);
   const by = entry.senderId === me ? "You" : entry.senderId;
   const whom = listOf(entry.payload.userIds.filter((userId) => userId !== entry.senderId).map(person));
@@ -68,6 +70,21 @@ const TURNING = /[\u202a-\u202e\u2066-\u2069]/g; // characters that show the end
 
 /** What a file is called; "" for one without a name. */
 export const fileName = ({ name }) => (typeof name === "string" ? name.replace(TURNING, "") : "");
+
+/** What an entry says that is no message: of members, of what is pinned, of a group's name. */
+export function noticeLine(entry, me, isSingle) {
+  const by = entry.senderId === me ? "You" : entry.senderId;
+  const { type, pinned, title } = entry.payload;
+  if (type === "PINNED") return pinned ? `${by} pinned a message` : `${by} unpinned a message`;
+  if (type !== "TITLE") return memberLine(entry, me, isSingle);
+  if (title === undefined) return `${by} changed what the group is for`;
+  return title === "" ? `${by} took the group's name away` : `${by} named the group “${title}”`;
+}
+
+const LINES = ["MEMBER", "PINNED", "TITLE"];
+
+/** Whether an entry is shown as a bubble: others are told of in a line, or not at all. */
+export const isMessage = (entry) => isUserMessage(entry) && !LINES.includes(entry.payload.type);
 
 const MEDIA = { IMAGE: "Picture", VOICE: "Voice message", FILE: "File" };
 

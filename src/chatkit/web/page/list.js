@@ -1,8 +1,8 @@
 // The list of conversations, newest activity first, and who is signed in above it. Made by ui.js.
 
 import { byId, drawAvatar, el, reconcile, setAttribute, setLine, setText } from "./dom.js";
-import { memberLine, stampOf, textOf } from "./format.js";
-import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
+import { isMessage, noticeLine, stampOf, textOf } from "./format.js";
+import { contentOf } from "../v1/client/chatkit.js";
 
 const NO_CONVERSATIONS = "No conversations yet. Start one with the plus above.";
 const NOT_LOADED = "Your conversations appear here as soon as the server answers.";
@@ -58,11 +58,11 @@ export class ConversationList {
   #preview(conversation) {
     const { me } = this.#client;
     if (conversation.typingUsers(Date.now()).length > 0) return ["", "typing…"];
-    const waiting = this.#client.pending(conversation.id).findLast(isUserMessage);
+    const waiting = this.#client.pending(conversation.id).findLast(isMessage);
     if (waiting) return ["You", textOf(waiting.payload)];
     const last = conversation.lastMessage;
     if (!last) return ["", ""];
-    if (!isUserMessage(last)) return ["", memberLine(last, me, conversation.type === "SINGLE")];
+    if (!isMessage(last)) return ["", noticeLine(last, me, conversation.type === "SINGLE")];
     const by = last.senderId === me ? "You" : conversation.type === "GROUP" ? last.senderId : "";
     return [by, textOf(contentOf(last))];
   }

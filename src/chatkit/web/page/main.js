@@ -1,8 +1,8 @@
 // The composition root of the page: takes the token, makes the parts, joins them, starts. Nothing else runs on load.
 
-import { ChatClient, claimsOf, isUserMessage } from "../v1/client/chatkit.js";
+import { ChatClient, claimsOf } from "../v1/client/chatkit.js";
 import { byId } from "./dom.js";
-import { textOf } from "./format.js";
+import { isMessage, textOf } from "./format.js";
 import { Install, startWorker } from "./install.js";
 import { baseUrl, fragmentOf, Login, takeFragment } from "./login.js";
 import { toast } from "./notices.js";
@@ -70,7 +70,7 @@ function listen(client, notifier) {
   });
   on("message", ({ conversationId, message, live }) => {
     const conversation = client.conversation(conversationId);
-    const isNews = live && isUserMessage(message) && message.senderId !== client.me && conversation.mutedUntil <= client.serverNow;
+    const isNews = live && isMessage(message) && message.senderId !== client.me && conversation.mutedUntil <= client.serverNow;
     if (isNews) notifier.heard(pushOf(conversation, message));
   });
   on("error", ({ error }) => {

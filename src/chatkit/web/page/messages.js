@@ -1,9 +1,10 @@
 // The message pane: entries of the open conversation and what waits in the outbox, as bubbles with ticks. Called by ui.js.
 
 import { byId, el, icon, reconcile, setAttribute, setLine, setText } from "./dom.js";
-import { dayKey, dayName, hueOf, initials, memberLine, textOf, timeOf } from "./format.js";
+import { dayKey, dayName, hueOf, initials, isMessage, noticeLine, textOf, timeOf } from "./format.js";
 import { mediaOf } from "./media.js";
-import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
+import { withMentions } from "./mentions.js";
+import { contentOf } from "../v1/client/chatkit.js";
 
 const RECALL_WINDOW_MS = 120_000;
 const EDIT_WINDOW_MS = 900_000;
@@ -21,7 +22,7 @@ const STATES = {
 
 /** Whether one's own message may still be recalled, as far as this page knows; the server decides. */
 export function isRecallable(entry, me, nowMs) {
-  const isOwn = entry.senderId === me && isUserMessage(entry) && entry.payload.type !== "RECALLED";
+  const isOwn = entry.senderId === me && isMessage(entry) && entry.payload.type !== "RECALLED";
   return isOwn && nowMs - entry.serverTs < RECALL_WINDOW_MS;
 }
 
@@ -33,15 +34,15 @@ function isEditable(entry, me, nowMs) {
 /** What the pane shows, in order: day lines, notices, bubbles. */
 export function itemsOf(conversation, client) {
   const sent = conversation.messages.map((entry) => sentItem(entry, conversation, client));
-  const waiting = client.pending(conversation.id).filter(isUserMessage).map((item) => waitingItem(item));
+  const waiting = client.pending(conversation.id).filter(isMessage).map((item) => waitingItem(item));
   return withDays([...sent, ...waiting], client.serverNow);
 }
 
 function sentItem(entry, conversation, client) {
   const key = entry.senderId === client.me && entry.clientMsgId !== undefined ? `c:${entry.clientMsgId}` : `s:${entry.seq}`;
   const base = { key, ts: entry.serverTs, seq: entry.seq };
-  if (!isUserMessage(entry)) {
-    return { ...base, kind: "notice", text: memberLine(entry, client.me, conversation.type === "SINGLE") };
+  if (!isMessage(entry)) {
+    return { ...base, kind: "notice", text: noticeLine(entry, client.me, conversation.type === "SINGLE") };
   }
   const isOwn = entry.senderId === client.me;
   const content = contentOf(entry);
@@ -57,6 +58,8 @@ function sentItem(entry, conversation, client) {
     isRecalled,
     isPlain: content.type === "TEXT",
     text: media === null ? textOf(content) : "",
+    mentions: content.type === "TEXT" && Array.isArray(content.mentions) ? content.mentions : [],
+    me: client.me,
     media,
     quote: quoteOf(entry.payload.replyTo, conversation),
     isEdited: !isRecalled && Boolean(entry.marks?.edit),
@@ -75,7 +78,7 @@ function quoteOf(replyTo, conversation) {
 }
 
 function waitingItem(item) {
-  const shared = { kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true, media: null, quote: null, reactions: [] };
+  const shared = { mentions: [], me: "", kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true, media: null, quote: null, reactions: [] };
   return { ...shared, key: `c:${item.clientMsgId}`, ts: item.atMs, text: textOf(item.payload), state: item.state, item };
 }
 
@@ -122,7 +125,7 @@ function metaOf() {
 
 function update(element, item, mediaView) {
   element.item = item;
-  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.isEditable, item.isEdited, item.quote, item.reactions, item.ts, item.seq, item.media?.key]);
+  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.isEditable, item.isEdited, item.quote, item.reactions, item.ts, item.seq, item.media?.key, item.mentions]);
   if (element.signature === signature) return;
   element.signature = signature;
   if (item.kind !== "message") setText(element, item.text);
@@ -144,7 +147,8 @@ function updateMessage(element, item, mediaView) {
   avatar.hidden = !item.showsSender;
   setText(avatar, item.showsSender && item.startsRun ? initials(item.sender) : "");
   setText(sender, item.sender);
-  setText(body, item.text);
+  if (item.mentions.length === 0) setText(body, item.text);
+  else body.replaceChildren(...withMentions(item.text, item.mentions, item.me));
   mediaView.update(media, item.media);
   quote.hidden = item.quote === null;
   setLine(quote, item.quote?.by ?? "", item.quote?.text ?? "");

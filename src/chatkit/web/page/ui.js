@@ -1,6 +1,6 @@
 // The page as a whole: which conversation is open, and when to draw what. It reads the client, and its rooms tell the client what
-// the user did: notices.js, list.js, search.js, pane.js, actions.js, composer.js, attach.js, settings.js,
-// create.js. Everything from outside is shown as text only.
+// the user did: notices.js, list.js, search.js, pane.js, actions.js, composer.js, attach.js,
+// group.js, settings.js, create.js. Everything from outside is shown as text only.
 
 import { Actions } from "./actions.js";
 import { Attachments } from "./attach.js";
@@ -8,6 +8,7 @@ import { Composer } from "./composer.js";
 import { CreateDialog } from "./create.js";
 import { byId, setAttribute } from "./dom.js";
 import { ConversationList } from "./list.js";
+import { Group } from "./group.js";
 import { Menu } from "./menu.js";
 import { Banner, toast } from "./notices.js";
 import { Pane } from "./pane.js";
@@ -49,7 +50,7 @@ export class Ui {
     this.#banner = new Banner(client, actions);
     this.#list = new ConversationList({ client, choose: (id) => this.show(id) });
     this.#composer = new Composer({ client, sent: () => this.#pane.toEnd() });
-    const messageActions = new Actions({ client, menu, write: (kind, entry) => this.#composer.begin(kind, entry) });
+    const messageActions = new Actions({ client, menu, group: new Group({ client, seek: (seq) => this.#seek(seq) }), write: (kind, entry) => this.#composer.begin(kind, entry) });
     this.#pane = new Pane({ client, actions: messageActions, back: () => this.#back(), changed: () => this.changed() });
     this.#attachments = new Attachments({ client, answered: () => this.#composer.answered(), sent: () => this.#pane.toEnd() });
     this.#search = new Search({ client, choose: (id, seq) => this.#found(id, seq) });
@@ -91,7 +92,11 @@ export class Ui {
     if (this.#client.conversation(conversationId) === undefined) return toast("That conversation is not here.");
     this.show(conversationId);
     this.#draw();
-    queueMicrotask(() => this.#pane.seek(seq).catch((error) => toast(error.message))); // after the field took the focus
+    queueMicrotask(() => this.#seek(seq)); // after the field took the focus
+  }
+
+  #seek(seq) {
+    this.#pane.seek(seq).catch((error) => toast(error.message));
   }
 
   get #open() {
