@@ -9,11 +9,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
-from ...core.log.marks import NO_MARKS, Marks, preview_bytes, shown_bytes
+from ...core.log.marks import NO_MARKS, Marks, shown_bytes
 from ...core.log.outcomes import message_place
 from ...core.log.rules import (
     MEMBERS_SHOWN_MAX,
@@ -53,6 +51,7 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
+from ..recent import fitting, page_of
 from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .references import marks
 from .references import pins as pins_of
@@ -513,15 +512,10 @@ async def recent(
         )
     }
     said = await marks(connection, user_id, [(key, seq, seq) for key, (seq, _, _) in last.items()])
-    sizes = [preview_bytes(key, last.get(key), said) for key in keys]
-    fit_count = rules.rows_that_fit(sizes, bytes_max)
-    shown = await _last_entries(connection, user_id, rows[:fit_count], last, said)
-    listed = await _conversation_rows(connection, counts, user_id, rows[:fit_count])
-    more = fit_count < len(found)
-    return RecentPage(
-        tuple(replace(it, last=shown.get(it.head.conversation_id)) for it in listed),
-        (listed[-1].last_activity_ms, listed[-1].head.conversation_id) if more else None,
-    )
+    count = fitting(keys, last, said, bytes_max)
+    shown = await _last_entries(connection, user_id, rows[:count], last, said)
+    listed = await _conversation_rows(connection, counts, user_id, rows[:count])
+    return page_of(listed, shown, more=count < len(found))
 
 
 async def _last_entries(

@@ -11,12 +11,11 @@ from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import replace
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.keys import Keys
-from ...core.log.marks import NO_MARKS, Marks, preview_bytes, shown_bytes
+from ...core.log.marks import NO_MARKS, Marks, shown_bytes
 from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, check_allowed, members_of, not_found
@@ -49,6 +48,7 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
+from ..recent import fitting, page_of
 from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .cold import cold_and_floor
 from .load import load
@@ -463,15 +463,10 @@ def recent(
     places = {(row[11], user_id, rules.first_of_preview(row[4], row[3]), row[3]) for row in rows}
     last = {key: (seq, size, by) for key, seq, size, by in select(connection, SELECT_LAST, places)}
     said = marks(connection, user_id, [(key, seq, seq) for key, (seq, _, _) in last.items()])
-    sizes = [preview_bytes(row[11], last.get(row[11]), said) for row in rows]
-    fit_count = rules.rows_that_fit(sizes, bytes_max)
-    shown = _last_entries(connection, user_id, rows[:fit_count], last, said)
-    listed = _conversation_rows(connection, counts, user_id, rows[:fit_count])
-    more = fit_count < len(found)
-    return RecentPage(
-        tuple(replace(it, last=shown.get(it.head.conversation_id)) for it in listed),
-        (listed[-1].last_activity_ms, listed[-1].head.conversation_id) if more else None,
-    )
+    count = fitting([row[11] for row in rows], last, said, bytes_max)
+    shown = _last_entries(connection, user_id, rows[:count], last, said)
+    listed = _conversation_rows(connection, counts, user_id, rows[:count])
+    return page_of(listed, shown, more=count < len(found))
 
 
 def _last_entries(
