@@ -14,7 +14,7 @@ from starlette.responses import Response
 from ..errors import BadRequestError
 from ..server.entries import log_entry, notify_of
 from ..server.server import ChatServer
-from ..storage.base import ConversationRow, RecentPlace
+from ..storage.base import ListedConversation, RecentPlace
 from ..types import Member
 from ..wire import events as ev
 from ..wire import http as wire
@@ -58,7 +58,7 @@ class ListApi:
             page = await self._server.store.recent(call.user_id, *bounds)
         return self._answer(page.rows, None if page.next_place is None else "{}/{}".format(*page.next_place))
 
-    def _answer(self, rows: Sequence[ConversationRow], next_cursor: str | None) -> Response:
+    def _answer(self, rows: Sequence[ListedConversation], next_cursor: str | None) -> Response:
         now_ms = self._server.ports.clock.now_ms()
         return json_response(wire.ConversationsResult([_row(row, now_ms) for row in rows], next_cursor))
 
@@ -78,7 +78,7 @@ def _place(text: str | None) -> RecentPlace | None:
     return int(activity_ms), checked(conversation_id, ev.Id)
 
 
-def _row(row: ConversationRow, now_ms: int) -> wire.ConversationRow:
+def _row(row: ListedConversation, now_ms: int) -> wire.ConversationRow:
     return wire.ConversationRow(
         **msgspec.structs.asdict(row.head),
         title=row.title,

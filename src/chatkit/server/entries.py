@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from ..storage.base import Append, Appended, Command, Edit, Entry, ListedHead, Page, Recalled
+from ..storage.base import Append, Appended, Command, Entry, ListedHead, Page, Recalled, StoredEdit
 from ..types import Notify, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -41,7 +41,7 @@ def log_entry(entry: Entry, codec: Codec) -> ev.LogEntry:
     )
 
 
-def _edit(edit: Edit, codec: Codec) -> ev.EntryEdit:
+def _edit(edit: StoredEdit, codec: Codec) -> ev.EntryEdit:
     return ev.EntryEdit(edit.seq, edit.server_ts, codec.raw(edit.payload) if edit.payload else UNSET)
 
 

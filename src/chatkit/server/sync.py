@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from ..core.connection import State
-from ..core.log.marks import Marks
+from ..core.log.marks import StoredMarks
 from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
 from ..observability.instrument import Instruments
 from ..storage.base import Entry, Page, PinRow, Store
@@ -171,7 +171,7 @@ class Sync:
                 entry = page.entries[0] if page.entries else None
                 if entry is not None and entry.seq == it.seq and entry.payload != RECALLED:
                     found.append((it, entry))  # else it was recalled or has expired just now
-                    room -= len(entry.payload) + Marks(entry.edit, entry.reactions).size_bytes
+                    room -= len(entry.payload) + StoredMarks(entry.edit, entry.reactions).size_bytes
             return found
 
     def _reading(self, session: Session) -> _Reading:

@@ -91,7 +91,7 @@ from ..core.log.outcomes import (
     Conversation as Conversation,
     Created as Created,
     Done as Done,
-    Edit as Edit,
+    StoredEdit as StoredEdit,
     Entry as Entry,
     Reactions as Reactions,
     Held as Held,
@@ -199,7 +199,7 @@ RecentPlace = tuple[int, str]
 """(last activity in Unix milliseconds, conversation id): what a page of `MemberReader.recent` ended with."""
 
 
-class ConversationRow(msgspec.Struct, frozen=True):
+class ListedConversation(msgspec.Struct, frozen=True):
     """One of a user's conversations in a list, with what a list shows.
 
     Attributes:
@@ -228,7 +228,7 @@ class ConversationRow(msgspec.Struct, frozen=True):
 class RecentPage(msgspec.Struct, frozen=True):
     """Some of a user's conversations, newest activity first; `next_place` is where the next page goes on, or None."""
 
-    rows: tuple[ConversationRow, ...]
+    rows: tuple[ListedConversation, ...]
     next_place: RecentPlace | None
 
 
@@ -671,7 +671,7 @@ class MemberReader(Protocol):
 
     async def conversations(
         self, user_id: str, device_id: str | None, after: str | None, limit: int
-    ) -> list[ConversationRow]:
+    ) -> list[ListedConversation]:
         """The user's conversations by id, those after `after`; at most `limit`. Without a device the delivered
         cursor is the user's."""
 

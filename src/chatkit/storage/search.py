@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from ..core.log.marks import Marks
+from ..core.log.marks import StoredMarks
 from ..core.search import TERM_MAX, Query, Term, terms_of
 from .base import Entry, message_id
 
@@ -207,14 +207,14 @@ def places_of(wanted: Wanted, before_place: int) -> tuple[int, int]:
     return first_place(wanted.after_ms), min(before_place, last)
 
 
-def is_shown(it: Proposed, marks: Marks) -> bool:
+def is_shown(it: Proposed, marks: StoredMarks) -> bool:
     """Whether a version is the one that a user sees: the latest edit that they may read, or the message itself."""
     return it.seq == (it.message_seq if marks.edit is None else marks.edit.seq)
 
 
 def candidate_of(
     user_id: str,
-    marks: Marks,
+    marks: StoredMarks,
     place: int,
     key: int,
     seq: int,

@@ -13,7 +13,7 @@ Reads a `CompleteHistory` and nothing else. Which calls it knows, and what it ta
 - `mark_read`: `conversation_id`, `up_to_seq`
 - `history`: `conversation_id`, `before_seq`, `limit`; answer: `items`, a list of `chatkit.types.Message`
 - `page`: `last_seq`, `limit`; answer: the fields of `storage.base.Page`
-- `list`: answer: `items`, a list of `storage.base.ConversationRow`; with `limit`, and without `after`, it is asked
+- `list`: answer: `items`, a list of `storage.base.ListedConversation`; with `limit`, and without `after`, it is asked
   whether all are there
 - `review`: `conversation_id`, `sender_id`, `client_msg_id`, `decision` (refuse, release, rewrite), `payload` (instead)
 - `renew_epoch`: `conversation_id`; answer: the new epoch as `epoch` or `value`

@@ -9,7 +9,7 @@ import msgspec
 
 from chatkit.client.events import MessageReceived, MessageSent
 from chatkit.errors import ProtocolError
-from chatkit.storage.base import Edit, Entry
+from chatkit.storage.base import Entry, StoredEdit
 from chatkit.testing.history import AppEvent, Call, Frame
 from chatkit.types import Message, Sent
 from chatkit.wire import events as ev
@@ -169,7 +169,7 @@ def _answered(item: Entry | Message, call: Call) -> Seen:
 
 def _marks(edit: Any, reactions: Any) -> tuple[int, tuple[tuple[str, int, tuple[str, ...]], ...]]:
     """What came with an entry, however it came."""
-    seq = edit.seq if isinstance(edit, Edit | ev.EntryEdit) else 0
+    seq = edit.seq if isinstance(edit, StoredEdit | ev.EntryEdit) else 0
     listed = reactions if isinstance(reactions, list | tuple) else ()
     return seq, tuple((it.reaction, it.count, tuple(it.user_ids)) for it in listed)
 

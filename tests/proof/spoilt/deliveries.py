@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from chatkit.storage.base import Edit, Reactions
+from chatkit.storage.base import Reactions, StoredEdit
 from chatkit.testing.history import Frame
 
 from ..dumps import CompleteHistory
@@ -332,7 +332,7 @@ def a_login_of_another_device(history: CompleteHistory) -> None:
 def a_page_with_an_edit_that_is_none(history: CompleteHistory) -> None:
     answer = call_of(history, "page", result="ok").answer
     first, *others = answer["entries"]
-    answer["entries"] = (replace(first, edit=Edit(first.seq + 1, first.server_ts, b"{}")), *others)
+    answer["entries"] = (replace(first, edit=StoredEdit(first.seq + 1, first.server_ts, b"{}")), *others)
 
 
 @spoils("S27")

@@ -9,7 +9,7 @@ import msgspec
 
 from ...wire.payload import RECALLED
 from ..visibility import Interval, is_visible
-from .outcomes import Edit, Reactions
+from .outcomes import Reactions, StoredEdit
 
 REACTION_USERS_MAX: Final = 50
 """Users that are named for one reaction to one entry; the others are counted."""
@@ -25,10 +25,10 @@ class _EditPayload(msgspec.Struct):
 _decode_edit = msgspec.json.Decoder(_EditPayload).decode
 
 
-class Marks(NamedTuple):
+class StoredMarks(NamedTuple):
     """What is shown beside one entry."""
 
-    edit: Edit | None = None
+    edit: StoredEdit | None = None
     reactions: tuple[Reactions, ...] = ()
 
     @property
@@ -40,15 +40,15 @@ class Marks(NamedTuple):
         )
 
     @property
-    def in_a_list(self) -> Marks:
+    def in_a_list(self) -> StoredMarks:
         """What a list of conversations shows of them: how the message reads."""
-        return Marks(self.edit)
+        return StoredMarks(self.edit)
 
 
-NO_MARKS: Final = Marks()
+NO_MARKS: Final = StoredMarks()
 
 
-def shown_bytes(size: int, marks: Marks, *, recalled: bool) -> int:
+def shown_bytes(size: int, marks: StoredMarks, *, recalled: bool) -> int:
     """About how many bytes of a page an entry takes whose body has `size`: of a recalled one its tombstone is shown."""
     return len(RECALLED) if recalled else size + marks.size_bytes
 
@@ -58,7 +58,7 @@ Place = tuple[int, int]
 
 
 def preview_bytes(
-    key: int, last: tuple[int, int, str | int | None] | None, said: Mapping[Place, Marks]
+    key: int, last: tuple[int, int, str | int | None] | None, said: Mapping[Place, StoredMarks]
 ) -> int:
     """About how many bytes a list shows of a conversation's last message: (seq, size, who recalled it), or none."""
     if last is None:
@@ -80,9 +80,9 @@ def latest_edits(rows: Iterable[MarkRow], intervals: Mapping[int, Sequence[Inter
     return latest
 
 
-def edit_of(seq: int, server_ts: int, payload: bytes) -> Edit:
+def edit_of(seq: int, server_ts: int, payload: bytes) -> StoredEdit:
     """What an EDIT entry puts in the place of the one that it names; empty where its body is in the archive."""
-    return Edit(seq, server_ts, bytes(_decode_edit(payload).payload) if payload else b"")
+    return StoredEdit(seq, server_ts, bytes(_decode_edit(payload).payload) if payload else b"")
 
 
 def reactions_of(rows: Iterable[MarkRow]) -> dict[Place, tuple[Reactions, ...]]:
@@ -103,8 +103,8 @@ def reactions_of(rows: Iterable[MarkRow]) -> dict[Place, tuple[Reactions, ...]]:
 
 
 def marks_of(
-    rows: Collection[MarkRow], latest: Mapping[Place, int], edits: Mapping[Place, Edit]
-) -> dict[Place, Marks]:
+    rows: Collection[MarkRow], latest: Mapping[Place, int], edits: Mapping[Place, StoredEdit]
+) -> dict[Place, StoredMarks]:
     """By entry, where there is anything.
 
     Args:
@@ -119,5 +119,6 @@ def marks_of(
     }
     reactions = reactions_of(rows)
     return {
-        place: Marks(shown.get(place), reactions.get(place, ())) for place in shown.keys() | reactions.keys()
+        place: StoredMarks(shown.get(place), reactions.get(place, ()))
+        for place in shown.keys() | reactions.keys()
     }

@@ -13,7 +13,7 @@ from .blob_rows import BlobRow, DueBlob
 from .commands import RevocationKind
 
 
-class Edit(msgspec.Struct, frozen=True, gc=False):
+class StoredEdit(msgspec.Struct, frozen=True, gc=False):
     """What a message says by its latest edit.
 
     Attributes:
@@ -58,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     server_ts: int
     payload: bytes
     client_msg_id: str | None
-    edit: Edit | None = None
+    edit: StoredEdit | None = None
     reactions: tuple[Reactions, ...] = ()
 
 

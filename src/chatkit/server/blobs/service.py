@@ -46,7 +46,7 @@ _DUE_PER_TURN: Final = 25
 _HELD_MS: Final = 600_000
 
 
-class Upload(msgspec.Struct, frozen=True):
+class Reservation(msgspec.Struct, frozen=True):
     """A file that is to be uploaded, or was.
 
     Attributes:
@@ -117,7 +117,7 @@ class Blobs:
 
     # --- links ---
 
-    async def reserve(self, proof: Proof, upload_key: str, size: int, mime: str) -> Upload:
+    async def reserve(self, proof: Proof, upload_key: str, size: int, mime: str) -> Reservation:
         """Room for a file of the user, or the one that the key made; with a link to upload by.
 
         Raises:
@@ -135,10 +135,10 @@ class Blobs:
         command = ReserveBlob(blob_id, proof.user_id, upload_key, size, mime, now_ms, *bounds)
         row = (await self._engine.execute(command, BlobReserved, proof)).row
         if row.state == "READY":
-            return Upload(row, row.size, None, 0)
+            return Reservation(row, row.size, None, 0)
         there = [] if row.blob_id == blob_id else received(await self.bytes.stored(row.blob_id))
         url, expires_ms = self._link("PUT", row, proof.user_id)
-        return Upload(row, min(len(there), parts_of(row.size) - 1) * PART_BYTES, url, expires_ms)
+        return Reservation(row, min(len(there), parts_of(row.size) - 1) * PART_BYTES, url, expires_ms)
 
     async def link(self, user_id: str, blob_id: str) -> tuple[BlobRow, str, int]:
         """A file, with a link to download it by and when that ends.

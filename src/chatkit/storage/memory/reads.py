@@ -10,7 +10,7 @@ from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.audit import ChainedAct
 from ...core.log.blob_rows import BlobRow, DueBlob
-from ...core.log.marks import NO_MARKS, Marks
+from ...core.log.marks import NO_MARKS, StoredMarks
 from ...core.log.members import describe, keys_of_description
 from ...core.log.rules import author_range, check_allowed, members_of, not_found
 from ...core.log.state import MessageRow, State
@@ -135,7 +135,7 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
 
     async def conversations(
         self, user_id: str, device_id: str | None, after: str | None, limit: int
-    ) -> list[base.ConversationRow]:
+    ) -> list[base.ListedConversation]:
         """A page of the user's conversations."""
         logs = sorted(self._tables.of_user(user_id), key=lambda log: log.conversation_id)
         following = [log for log in logs if log.conversation_id > (after or "")][:limit]
@@ -156,8 +156,8 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
 
     def _row(
         self, log: Conversation, user_id: str, device_id: str | None, *, last: base.Entry | None = None
-    ) -> base.ConversationRow:
-        return base.ConversationRow(
+    ) -> base.ListedConversation:
+        return base.ListedConversation(
             self._head(log, user_id, device_id),
             log.title,
             *unread_of(log, user_id),
@@ -396,7 +396,7 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
 
 
 def _entry(
-    log: Conversation, row: MessageRow, reader_id: str | None = None, marks: Marks = NO_MARKS
+    log: Conversation, row: MessageRow, reader_id: str | None = None, marks: StoredMarks = NO_MARKS
 ) -> base.Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     own = reader_id is None or reader_id == row.sender_id
@@ -415,7 +415,7 @@ def _entry(
 
 
 def _preview_bytes(last: base.Entry | None) -> int:
-    return 0 if last is None else len(last.payload) + Marks(last.edit).size_bytes
+    return 0 if last is None else len(last.payload) + StoredMarks(last.edit).size_bytes
 
 
 def _payload(log: Conversation, row: MessageRow) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
-from ...core.log.marks import MarkRow, Marks, edit_of, latest_edits, marks_of
+from ...core.log.marks import MarkRow, StoredMarks, edit_of, latest_edits, marks_of
 from ...core.log.state import State
 from ...core.visibility import Interval
 from .tables import Conversation, MemoryState
@@ -60,7 +60,7 @@ def write(tables: MemoryState, changes: Changes) -> None:
 
 def marks_in(
     log: Conversation, ranges: Iterable[tuple[int, int]], intervals: Sequence[Interval]
-) -> dict[int, Marks]:
+) -> dict[int, StoredMarks]:
     """What is shown beside the entries of some ranges of a log."""
     seqs = {seq for first, last in ranges for seq in range(first, last + 1)} - log.recalled.keys()
     rows: list[MarkRow] = [

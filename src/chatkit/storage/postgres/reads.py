@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
-from ...core.log.marks import NO_MARKS, Marks, shown_bytes
+from ...core.log.marks import NO_MARKS, StoredMarks, shown_bytes
 from ...core.log.outcomes import message_place
 from ...core.log.rules import (
     MEMBERS_SHOWN_MAX,
@@ -32,10 +32,10 @@ from ..base import (
     Block,
     Conversation,
     ConversationHead,
-    ConversationRow,
     Delivery,
     Entry,
     KeptLogin,
+    ListedConversation,
     ListedHead,
     MemberCursor,
     MembershipChange,
@@ -51,7 +51,7 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
-from ..recent import fitting, page_of
+from ..recent import page_of, rows_shown
 from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .references import marks
 from .references import pins as pins_of
@@ -397,7 +397,7 @@ async def entries(connection: Connection, conversation_id: str, after_seq: int, 
     return [_entry(found, row, None) for row in rows]
 
 
-def _entry(found: _Found, row: Row, reader_id: str | None, shown: Marks = NO_MARKS) -> Entry:
+def _entry(found: _Found, row: Row, reader_id: str | None, shown: StoredMarks = NO_MARKS) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     place = (found.conversation_id, found.epoch, found.key)
     return _entry_of(*place, tuple(row), reader_id, found.cold_seq, shown)
@@ -410,7 +410,7 @@ def _entry_of(
     row: tuple[Any, ...],
     reader_id: str | None,
     cold_seq: int,
-    shown: Marks = NO_MARKS,
+    shown: StoredMarks = NO_MARKS,
 ) -> Entry:
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     if recalled_by is None and (payload or seq > cold_seq):  # a body that is in the archive is empty here
@@ -477,7 +477,7 @@ async def conversations(
     device_id: str | None,
     after: str | None,
     limit: int,
-) -> list[ConversationRow]:
+) -> list[ListedConversation]:
     """A page of the user's conversations with what a list shows."""
     place = (user_id, after or "", limit)
     if device_id is None:
@@ -512,7 +512,7 @@ async def recent(
         )
     }
     said = await marks(connection, user_id, [(key, seq, seq) for key, (seq, _, _) in last.items()])
-    count = fitting(keys, last, said, bytes_max)
+    count = rows_shown(keys, last, said, bytes_max)
     shown = await _last_entries(connection, user_id, rows[:count], last, said)
     listed = await _conversation_rows(connection, counts, user_id, rows[:count])
     return page_of(listed, shown, more=count < len(found))
@@ -523,7 +523,7 @@ async def _last_entries(
     user_id: str,
     rows: Sequence[Row],
     last: Mapping[int, tuple[int, int, str | None]],
-    said: Mapping[tuple[int, int], Marks],
+    said: Mapping[tuple[int, int], StoredMarks],
 ) -> dict[str, Entry]:
     """The last message of each of these conversations that has one, by id."""
     places = [(row[11], last[row[11]][0]) for row in rows if row[11] in last]
@@ -541,7 +541,7 @@ async def _last_entries(
 
 async def _conversation_rows(
     connection: Connection, counts: UnreadCounts, user_id: str, rows: Sequence[Row]
-) -> list[ConversationRow]:
+) -> list[ListedConversation]:
     places: list[Place] = [(row[11], user_id, max(row[6], row[4] - 1), row[3]) for row in rows]
     return [
         _conversation_row(user_id, list(row), unread)
@@ -549,9 +549,9 @@ async def _conversation_rows(
     ]
 
 
-def _conversation_row(user_id: str, row: list[Any], unread: Unread) -> ConversationRow:
+def _conversation_row(user_id: str, row: list[Any], unread: Unread) -> ListedConversation:
     title, last_activity_ms, _, muted_until_ms, but_mentions, description, history, *member = row[9:]
-    return ConversationRow(
+    return ListedConversation(
         ConversationHead(*row[:9]),
         title,
         *unread,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
-from ...core.log.marks import MarkRow, Marks, Place, edit_of, latest_edits, marks_of
+from ...core.log.marks import MarkRow, Place, StoredMarks, edit_of, latest_edits, marks_of
 from ...core.log.state import State
 from ...core.visibility import Interval
 from ...drivers.postgres import Connection
@@ -164,7 +164,7 @@ async def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
 
 async def marks(
     connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]
-) -> dict[Place, Marks]:
+) -> dict[Place, StoredMarks]:
     """What is shown to a user beside the entries of some ranges (conversation key, first seq, last seq)."""
     if not ranges:
         return {}

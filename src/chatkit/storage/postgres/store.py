@@ -304,7 +304,7 @@ class PostgresStore:
 
     async def conversations(
         self, user_id: str, device_id: str | None, after: str | None, limit: int
-    ) -> list[base.ConversationRow]:
+    ) -> list[base.ListedConversation]:
         """A page of the user's conversations."""
         return await self._read(reads.conversations, self._unread, user_id, device_id, after, limit)
 

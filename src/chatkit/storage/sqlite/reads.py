@@ -15,7 +15,7 @@ import msgspec
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.keys import Keys
-from ...core.log.marks import NO_MARKS, Marks, shown_bytes
+from ...core.log.marks import NO_MARKS, StoredMarks, shown_bytes
 from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, check_allowed, members_of, not_found
@@ -29,10 +29,10 @@ from ..base import (
     Block,
     Conversation,
     ConversationHead,
-    ConversationRow,
     Delivery,
     Entry,
     KeptLogin,
+    ListedConversation,
     ListedHead,
     MemberCursor,
     MembershipChange,
@@ -48,7 +48,7 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
-from ..recent import fitting, page_of
+from ..recent import page_of, rows_shown
 from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .cold import cold_and_floor
 from .load import load
@@ -364,7 +364,7 @@ def entries(connection: Connection, conversation_id: str, after_seq: int, limit:
 
 
 def _entry(
-    loaded: ConversationState, row: Row, reader_id: str | None, cold_seq: int, shown: Marks = NO_MARKS
+    loaded: ConversationState, row: Row, reader_id: str | None, cold_seq: int, shown: StoredMarks = NO_MARKS
 ) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     return _entry_of(loaded.conversation_id, loaded.epoch, loaded.key, row, reader_id, cold_seq, shown)
@@ -377,7 +377,7 @@ def _entry_of(
     row: Row,
     reader_id: str | None,
     cold_seq: int,
-    shown: Marks = NO_MARKS,
+    shown: StoredMarks = NO_MARKS,
 ) -> Entry:
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     in_place = recalled_by is None and (payload or seq > cold_seq)  # one that is in the archive is empty here
@@ -434,7 +434,7 @@ def conversations(
     device_id: str | None,
     after: str | None,
     limit: int,
-) -> list[ConversationRow]:
+) -> list[ListedConversation]:
     """A page of the user's conversations with what a list shows."""
     place = (user_id, after or "", limit)
     if device_id is None:
@@ -463,7 +463,7 @@ def recent(
     places = {(row[11], user_id, rules.first_of_preview(row[4], row[3]), row[3]) for row in rows}
     last = {key: (seq, size, by) for key, seq, size, by in select(connection, SELECT_LAST, places)}
     said = marks(connection, user_id, [(key, seq, seq) for key, (seq, _, _) in last.items()])
-    count = fitting([row[11] for row in rows], last, said, bytes_max)
+    count = rows_shown([row[11] for row in rows], last, said, bytes_max)
     shown = _last_entries(connection, user_id, rows[:count], last, said)
     listed = _conversation_rows(connection, counts, user_id, rows[:count])
     return page_of(listed, shown, more=count < len(found))
@@ -474,7 +474,7 @@ def _last_entries(
     user_id: str,
     rows: Sequence[Row],
     last: Mapping[int, tuple[int, int, int | None]],
-    said: Mapping[tuple[int, int], Marks],
+    said: Mapping[tuple[int, int], StoredMarks],
 ) -> dict[str, Entry]:
     """The last message of each of these conversations that has one, by id."""
     spans = [(row[11], last[row[11]][0], last[row[11]][0]) for row in rows if row[11] in last]
@@ -496,15 +496,15 @@ def _last_entries(
 
 def _conversation_rows(
     connection: Connection, counts: UnreadCounts, user_id: str, rows: Sequence[Row]
-) -> list[ConversationRow]:
+) -> list[ListedConversation]:
     places: list[Place] = [(row[11], user_id, max(row[6], row[4] - 1), row[3]) for row in rows]
     unread = unread_at(connection, counts, places)
     return [_conversation_row(user_id, row, count) for row, count in zip(rows, unread, strict=True)]
 
 
-def _conversation_row(user_id: str, row: Row, unread: Unread) -> ConversationRow:
+def _conversation_row(user_id: str, row: Row, unread: Unread) -> ListedConversation:
     title, last_activity_ms, _, muted_until_ms, but_mentions, description, history, *member = row[9:]
-    return ConversationRow(
+    return ListedConversation(
         ConversationHead(*row[:9]),
         title,
         *unread,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
-from ...core.log.marks import Marks, Place, edit_of, latest_edits, marks_of
+from ...core.log.marks import Place, StoredMarks, edit_of, latest_edits, marks_of
 from ...core.log.state import State
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection
@@ -131,7 +131,9 @@ def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
     return [PinRow(*row) for row in connection.execute(SELECT_PIN_ROWS, (key, user_id))]
 
 
-def marks(connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]) -> dict[Place, Marks]:
+def marks(
+    connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]
+) -> dict[Place, StoredMarks]:
     """What is shown to a user beside the entries of some ranges (conversation key, first seq, last seq)."""
     rows = select(connection, SELECT_MARKS, ranges)
     if not rows:

@@ -33,7 +33,7 @@ def _open_group(conversation_id: str, *members: str) -> base.CreateConversation:
 
 async def _recent(
     store: Store, user: str, *, device_id: str | None = None
-) -> dict[str, base.ConversationRow]:
+) -> dict[str, base.ListedConversation]:
     page = await store.recent(user, device_id, None, 100, _BYTES_MAX)
     assert page.next_place is None
     return {row.head.conversation_id: row for row in page.rows}

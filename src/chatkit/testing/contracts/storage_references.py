@@ -68,7 +68,7 @@ class ReferenceContract:
         assert made.entry.seq == 3
         entry = await shown(store, "bob", 2)
         assert (entry.payload, entry.message_id) == (text("hi"), name)
-        assert entry.edit == base.Edit(3, NOW + 5, text("better"))
+        assert entry.edit == base.StoredEdit(3, NOW + 5, text("better"))
         assert (await shown(store, "bob", 3)).payload == made.entry.payload
         assert (await store.entries("g", 1, 1))[0].edit is None, "the log itself is as it was written"
 
