@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from .types import Message as Message
     from .types import MessageRef as MessageRef
     from .types import Payload as Payload
+    from .types import Pin as Pin
     from .types import Reaction as Reaction
     from .types import Receipt as Receipt
     from .types import Report as Report
@@ -154,7 +155,7 @@ else:
             "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
             "types": "ConversationSummary Edit Explanation Fact HeldMessage Identity Marks Member Message MessageRef"
-            " Payload Reaction Receipt Report ReviewOutcome SearchHit SearchPage Sent UserPresence",
+            " Payload Pin Reaction Receipt Report ReviewOutcome SearchHit SearchPage Sent UserPresence",
         }.items()
         for name in names.split()
     }

@@ -122,8 +122,8 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def type(self) -> str:
-        """The payload's type: TEXT, IMAGE, VOICE, FILE, CUSTOM, EDIT, REACTION, MEMBER, RECALL, RECALLED, or one of a
-        newer server."""
+        """The payload's type: TEXT, IMAGE, VOICE, FILE, CUSTOM, EDIT, REACTION, PINNED, TITLE, MEMBER, RECALL,
+        RECALLED, or one of a newer server."""
         kind = self.payload.get("type")
         return kind if isinstance(kind, str) else ""
 
@@ -150,6 +150,12 @@ class Message(msgspec.Struct, frozen=True):
             return None
         message_id, seq = named.get("messageId"), named.get("seq")
         return MessageRef(message_id, seq) if isinstance(message_id, str) and type(seq) is int else None
+
+    @property
+    def mentions(self) -> tuple[str, ...]:
+        """Whom it mentions as it reads now: user ids, and `*` for everybody."""
+        named = self.content.get("mentions")
+        return tuple(it for it in named if isinstance(it, str)) if isinstance(named, list) else ()
 
     @property
     def text(self) -> str:
@@ -249,6 +255,7 @@ class ConversationSummary(msgspec.Struct, frozen=True):
             there is none.
         unread: Messages of others that the user has not read, at most 999; those of every type count, CUSTOM too.
         muted_until: Unix milliseconds until which the user is not woken for it, 2^53 - 1 for ever; 0: they are.
+        unread_mentions: How many of the unread messages, and of edits since then, mention the user; at most 999.
     """
 
     conversation_id: str
@@ -260,6 +267,23 @@ class ConversationSummary(msgspec.Struct, frozen=True):
     last_message: Message | None
     unread: int
     muted_until: int
+    unread_mentions: int = 0
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A pinned message.
+
+    Attributes:
+        seq: Its place.
+        by: Who pinned it.
+        pinned_ts: Unix milliseconds when.
+        message: The message as it reads now; None where the answer had no room for it.
+    """
+
+    seq: int
+    by: str
+    pinned_ts: int
+    message: Message | None
 
 
 class UserPresence(msgspec.Struct, frozen=True):

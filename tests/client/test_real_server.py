@@ -18,6 +18,7 @@ from chatkit.client.events import (
     ChatEvent,
     Connected,
     ConversationChanged,
+    ConversationListChanged,
     MessageEdited,
     MessageRecalled,
     MessageReceived,
@@ -155,6 +156,50 @@ async def test_edits_reactions_and_replies_reach_who_is_here_and_who_was_away(
     assert shown[reply.seq].reply_to == MessageRef(sent.message_id, sent.seq)
     (fetched,) = [it for it in await whole_log(alice, id_) if it.seq == sent.seq]
     assert (fetched.content, fetched.reactions) == (shown[sent.seq].content, shown[sent.seq].reactions)
+
+
+async def test_mentions_pins_and_titles_reach_every_device(server: ServerProcess, alice: ChatApi) -> None:
+    id_ = (await alice.create_conversation("GROUP", ["alice", "bob"], title="Old")).conversation_id
+    async with device(server, "alice", "phone") as a, device(server, "bob", "pc") as b:
+        await until(b, CaughtUp)
+        sent = await a.send(id_, "@bob, are you there?", mentions=["bob", "nobody"])
+        other = await a.send(id_, "anybody?", reply_to=sent, mentions=["*"])
+        await a.edit(await a.send(id_, "and"), {"type": "TEXT", "text": "and @bob", "mentions": ["bob"]})
+        with pytest.raises(ForbiddenError):
+            await b.send(id_, "all of you", mentions=["*"])
+        with pytest.raises(BadRequestError):
+            await a.send(id_, "x", mentions="bob")
+        pinned = await a.pin(sent)
+        await a.pin(other)
+        await a.pin(other, pinned=False)
+        with pytest.raises(ForbiddenError):
+            await b.pin(sent)
+        await alice.set_description(id_, "for two")
+        await alice.set_title(id_, "New")
+        (shown,) = await b.pins(id_)
+        assert (shown.seq, shown.by, shown.message and shown.message.mentions) == (
+            sent.seq,
+            "alice",
+            ("bob", "nobody"),
+        )
+        while (await b.conversations())[0].unread_mentions < 3:
+            await until(b, ConversationListChanged)
+        (row,) = await b.conversations()
+        assert (row.unread, row.unread_mentions, row.title) == (3, 3, "New")
+        await b.mark_read(id_, other.seq)
+        assert (await b.conversations())[0].unread_mentions == 1
+        await b.mute(id_, level="MENTIONS")
+
+    async with ChatApi(server.http_url, token=token("bob")) as bob:
+        (listed,) = (await bob.conversations()).conversations
+        assert (listed.unread_mentions, listed.description, listed.notify) == (1, "for two", "MENTIONS")
+        (recent,) = (await bob.recent_conversations()).conversations
+        assert recent.unread_mentions == 1
+        assert [it.seq for it in await bob.pins(id_)] == [sent.seq]
+        said = await bob.send(id_, {"type": "TEXT", "text": "here", "mentions": ["alice"]})
+    titles = [it.payload for it in await whole_log(alice, id_) if it.type == "TITLE"]
+    assert titles == [{"type": "TITLE", "description": "for two"}, {"type": "TITLE", "title": "New"}]
+    assert said.seq > pinned.seq
 
 
 async def test_a_recall_takes_edits_along_on_every_device(

@@ -27,8 +27,17 @@ def read(*messages: Message) -> str:
     return "\n".join(str(content) for _, content in rows_of(messages, "ann", {}, []))
 
 
+def test_a_title_is_told_and_a_pin_is_not() -> None:
+    assert 'bob called it "Tea"' in read(entry({"type": "TITLE", "title": "Tea"}))
+    both = read(entry({"type": "TITLE", "title": "Tea", "description": "at\nfour"}, sender="ann"))
+    assert 'you called it "Tea" and described it: "at four"' in both
+    assert "took away" in read(entry({"type": "TITLE", "title": ""}))
+    assert read(entry({"type": "PINNED", "messageId": "m-1", "seq": 1, "pinned": True}, seq=2)) == ""
+
+
 @given(st.text())
 def test_nothing_unprintable_is_left(text: str) -> None:
+    assert not UNPRINTABLE & set(read(entry({"type": "TITLE", "title": text, "description": text})))
     assert not UNPRINTABLE & (set(plain(text)) - {"\n"})
     assert not UNPRINTABLE & set(brief(text))
     assert not UNPRINTABLE & (set(read(entry({"type": "TEXT", "text": text}))) - {"\n"})

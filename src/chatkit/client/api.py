@@ -12,7 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
@@ -39,6 +39,7 @@ from ..types import (
     Member,
     Message,
     Payload,
+    Pin,
     Role,
     SearchHit,
     SearchPage,
@@ -252,14 +253,14 @@ class ChatApi:
 
         Args:
             conversation_id: Where to.
-            content: A text, or a payload. The HTTP form of a TEXT has no room for fields beside its text.
+            content: A text, or a payload.
             client_msg_id: Its key; made here by default.
 
         Returns:
             Where it is stored; `epoch` is "" (HTTP does not say it).
 
         Raises:
-            BadRequestError: A TEXT with other fields (send it with `ChatClient`), or whatever the server would refuse.
+            BadRequestError: Whatever the server would refuse.
             ConflictError: The key was used with another payload.
             TooLargeError: The payload is above 64 KiB.
             ContentRefusedError: A moderator refused it; its words say why.
@@ -270,9 +271,8 @@ class ChatApi:
         key = self._ports.ids.token_bytes(16).hex() if client_msg_id is None else client_msg_id
         check_client_msg_id(key)
         kind = payload.pop("type")
-        if kind == "TEXT" and len(payload) > 1:
-            raise BadRequestError("HTTP sends a TEXT without its other fields; use ChatClient for these")
-        body = wire.SendBody(conversation_id, key, kind, payload["text"] if kind == "TEXT" else payload)
+        is_plain = kind == "TEXT" and len(payload) == 1
+        body = wire.SendBody(conversation_id, key, kind, payload["text"] if is_plain else payload)
         stored = await self._call("POST", "/v1/messages/send", wire.SendResult, body=body)
         instead = None if stored.payload is UNSET else stored.payload
         return Sent(conversation_id, key, stored.message_id, stored.seq, stored.server_ts, payload=instead)
@@ -518,6 +518,25 @@ class ChatApi:
         check(title, ev.Title, "title")
         return await self._update(conversation_id, wire.UpdateBody(title=title))
 
+    async def set_description(self, conversation_id: str, description: str) -> Conversation:
+        """Say what a group is for; at most 1,024 characters.
+
+        Raises:
+            ForbiddenError: The caller's role does not allow it (`reason` ROLE), or a SINGLE.
+        """
+        check(description, ev.Description, "description")
+        return await self._update(conversation_id, wire.UpdateBody(description=description))
+
+    async def pins(self, conversation_id: str) -> list[Pin]:
+        """What is pinned of what the caller may see, pinned last first; at most 50.
+
+        Raises:
+            NotFoundError: Not a member.
+        """
+        check_conversation_id(conversation_id)
+        found = await self._call("GET", path("conversations", conversation_id, "pins"), wire.PinsResult)
+        return [_pin(row) for row in found.pins]
+
     async def transfer_ownership(self, conversation_id: str, user_id: str) -> Conversation:
         """Make another member the owner of one's own group.
 
@@ -701,20 +720,28 @@ class ChatApi:
         check(device_id, ev.Id, "device_id")
         await self._call("DELETE", path("devices", device_id, "push"), type(None))
 
-    async def mute(self, conversation_id: str, until: Moment | None = None) -> None:
+    async def mute(
+        self,
+        conversation_id: str,
+        until: Moment | None = None,
+        *,
+        level: Literal["MENTIONS", "NONE"] = "NONE",
+    ) -> None:
         """The user's devices are not woken for a conversation; connections get everything. A later one replaces it.
 
-        `muted_until` of the rows of `conversations` says until when.
+        `muted_until` of the rows of `conversations` says until when, `notify` what wakes them still.
 
         Args:
             conversation_id: Where the user is a member.
             until: When it ends: a datetime with its time zone, or Unix milliseconds. None for never.
+            level: What wakes them all the same: what mentions the user (MENTIONS), or nothing.
 
         Raises:
             NotFoundError: Not a member.
         """
         check_conversation_id(conversation_id)
-        body = wire.MuteBody(end_of_mute_ms(until))
+        check(level, Literal["MENTIONS", "NONE"], "level")
+        body = wire.MuteBody(end_of_mute_ms(until), level)
         await self._call("PUT", path("conversations", conversation_id, "mute"), type(None), body=body)
 
     async def unmute(self, conversation_id: str) -> None:
@@ -849,6 +876,12 @@ def _message(entry: ev.LogEntry, head_seq: int = 0) -> Message:
     )
 
 
+def _pin(row: wire.PinRow) -> Pin:
+    """With its message decoded. Raises ProtocolError for a payload that is no object."""
+    message = None if row.message is UNSET else _message(row.message, row.pinned_by_seq)
+    return Pin(row.seq, row.pinned_by, row.pinned_ts, message)
+
+
 def _summary(row: ConversationRow) -> ConversationSummary:
     """With its message decoded. Raises ProtocolError for a payload that is no object."""
     return ConversationSummary(
@@ -861,6 +894,7 @@ def _summary(row: ConversationRow) -> ConversationSummary:
         None if row.last_message is UNSET else _message(row.last_message, row.head_seq),
         row.unread,
         row.muted_until,
+        row.unread_mentions,
     )
 
 

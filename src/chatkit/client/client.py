@@ -32,6 +32,7 @@ from ..types import (
     MessageRef,
     MessageStatus,
     Payload,
+    Pin,
     SearchPage,
     Sent,
     UserPresence,
@@ -64,6 +65,8 @@ from .validate import (
     check_seq,
     edit_payload,
     end_of_mute_ms,
+    mentioning,
+    pin_payload,
     reaction_payload,
     reply,
     wait_of,
@@ -360,6 +363,7 @@ class ChatClient:
         content: str | Payload,
         *,
         reply_to: Message | Sent | MessageRef | None = None,
+        mentions: Sequence[str] = (),
         client_msg_id: str | None = None,
         timeout: float | None = None,
     ) -> Sent:
@@ -372,6 +376,7 @@ class ChatClient:
             conversation_id: Where to.
             content: A text, or a payload (docs/protocol.md#payloads).
             reply_to: An earlier message of the conversation that it answers.
+            mentions: Up to 50 users whom it mentions, by id; `*` for everybody. Who is no member is not mentioned.
             client_msg_id: Its key for ever; made here by default. The same call again gives the same answer.
             timeout: Seconds to wait; `send_timeout_s` by default.
 
@@ -393,6 +398,7 @@ class ChatClient:
         runtime.status.check_running()
         runtime.batches.check_in_step()
         check_conversation_id(conversation_id)
+        content = mentioning(content, mentions) if mentions else content
         payload = canonical_of(content if reply_to is None else reply(content, reply_to))
         key = self._new_key() if client_msg_id is None else client_msg_id
         check_client_msg_id(key)
@@ -455,6 +461,42 @@ class ChatClient:
         """
         payload = reaction_payload(message, reaction, removed=removed)
         return await self.send(message.conversation_id, payload, client_msg_id=client_msg_id, timeout=timeout)
+
+    async def pin(
+        self,
+        message: Message | Sent,
+        *,
+        pinned: bool = True,
+        client_msg_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Sent:
+        """Pin a message, or (`pinned=False`) unpin it; it goes the way of `send`. `pins` says what is pinned.
+
+        Args:
+            message: Which one: as it came, or as it was sent.
+            pinned: Whether it is to be.
+            client_msg_id: The key of this entry.
+            timeout: As of `send`.
+
+        Raises:
+            BadRequestError: 50 are pinned already.
+            ForbiddenError: The user's role does not allow it (`reason` ROLE), or the message was recalled.
+            ChatkitError: As `send`.
+
+        Source: docs/protocol.md#pinned
+        """
+        payload = pin_payload(message, pinned=pinned)
+        return await self.send(message.conversation_id, payload, client_msg_id=client_msg_id, timeout=timeout)
+
+    async def pins(self, conversation_id: str) -> list[Pin]:
+        """What is pinned of what the user may see, pinned last first, at most 50; asked over HTTP.
+
+        Raises:
+            NotFoundError: Not a member.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            return await api.pins(conversation_id)
 
     async def send_file(
         self,
@@ -777,12 +819,19 @@ class ChatClient:
         with self._asking() as api:
             await api.unregister_push()
 
-    async def mute(self, conversation_id: str, until: Moment | None = None) -> None:
+    async def mute(
+        self,
+        conversation_id: str,
+        until: Moment | None = None,
+        *,
+        level: Literal["MENTIONS", "NONE"] = "NONE",
+    ) -> None:
         """The user's devices are not woken for a conversation, as `ChatApi.mute` says; asked over HTTP.
 
         Args:
             conversation_id: Where the user is a member.
             until: When it ends: a datetime with its time zone, or Unix milliseconds. None for never.
+            level: What wakes them all the same: what mentions the user (MENTIONS), or nothing.
 
         Raises:
             NotFoundError: Not a member.
@@ -790,7 +839,7 @@ class ChatClient:
             UnavailableError: It holds, and the local store cannot note it for now; a retry is safe.
         """
         with self._asking() as api:
-            await api.mute(conversation_id, until)
+            await api.mute(conversation_id, until, level=level)
         self._entered_runtime().list.muted(conversation_id, end_of_mute_ms(until) or FOR_EVER_MS)
 
     async def unmute(self, conversation_id: str) -> None:

@@ -351,12 +351,14 @@ class Preview(msgspec.Struct, frozen=True):
         read_seq: From where on it counted.
         unread: How many messages of others are in between.
         last_message: The newest message of all.
+        unread_mentions: How many of these, and of edits, mention the user.
     """
 
     head_seq: int
     read_seq: int
     unread: int
     last_message: Message | None
+    unread_mentions: int = 0
 
 
 class UnknownConversation:

@@ -16,7 +16,7 @@ import anyio.lowlevel
 from msgspec import UNSET
 
 from ..core.log.reads import PREVIEW_ENTRIES_MAX, UNREAD_MAX
-from ..core.marks import marked
+from ..core.marks import marked, mentioned_by, named_seq
 from ..errors import ProtocolError
 from ..ports import Clock
 from ..types import ConversationSummary, Message
@@ -93,6 +93,7 @@ class ConversationList:
             self._last_message(conversation),
             self._unread(conversation),
             muted_until if muted_until > self._clock.now_ms() else 0,
+            self._unread_mentions(conversation),
         )
 
     async def complete(self, limit: int, ask: Ask) -> None:
@@ -135,11 +136,11 @@ class ConversationList:
         conversation = self._conversations.get(row.conversation_id)
         assert conversation is not None, "it is current"
         last = None if row.last_message is UNSET else readable(JSON, row.last_message, row.head_seq)
-        if not 0 <= row.read_seq <= row.head_seq <= SEQ_MAX or row.unread < 0:
+        if not 0 <= row.read_seq <= row.head_seq <= SEQ_MAX or min(row.unread, row.unread_mentions) < 0:
             raise ProtocolError("a row of a list reads beyond the end of its log, or counts below 0")
         if last is not None and (last.conversation_id != conversation.id or last.seq > row.head_seq):
             raise ProtocolError("the last message of a list is not of its conversation")
-        conversation.preview = Preview(row.head_seq, row.read_seq, row.unread, last)
+        conversation.preview = Preview(row.head_seq, row.read_seq, row.unread, last, row.unread_mentions)
         conversation.read_seq = max(conversation.read_seq, row.read_seq)
         conversation.listed(row.title, row.last_activity_ts, row.muted_until)
         return conversation
@@ -177,6 +178,34 @@ class ConversationList:
             after_seq = preview.head_seq
         held = self._store.unread(conversation.id, after_seq, self._conversations.user_id)
         return min(before + held, UNREAD_MAX)
+
+    def _unread_mentions(self, conversation: Conversation) -> int:
+        """As `_unread`, of what mentions this user."""
+        after_seq, preview = self._read_seq(conversation), conversation.preview
+        if after_seq >= conversation.timeline.head:
+            return 0
+        before = 0
+        if (
+            preview is not None
+            and after_seq < self._store.floor(conversation.id)
+            and after_seq < preview.head_seq
+        ):
+            before = min(preview.unread_mentions, preview.head_seq - after_seq)
+            after_seq = preview.head_seq
+        me, held = self._conversations.user_id, self._store.mentioning(conversation.id, after_seq)
+        count = sum(self._mentions(conversation.id, it, me) for it in held)
+        return min(before + count, UNREAD_MAX)
+
+    def _mentions(self, conversation_id: str, entry: Message, me: str) -> bool:
+        """Whether an entry of somebody else mentions this user: a message, or the first edit of one that does."""
+        if entry.sender_id == me or not mentioned_by(entry, me):
+            return False
+        target_seq = named_seq(entry)
+        if target_seq is None:
+            return True
+        earlier = self._store.messages(conversation_id, target_seq + 1, 1)
+        earlier += self._store.naming(conversation_id, target_seq, target_seq)
+        return not any(mentioned_by(it, me) for it in earlier if target_seq <= it.seq < entry.seq)
 
     def _last_message(self, conversation: Conversation) -> Message | None:
         held, preview = self._newest_held(conversation), conversation.preview

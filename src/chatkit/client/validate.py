@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
@@ -182,6 +183,22 @@ def reaction_payload(message: Message | Sent, reaction: str, *, removed: bool) -
     named = {"messageId": message.message_id, "seq": message.seq}
     said = {"type": "REACTION", **named, "reaction": reaction}
     return {**said, "removed": True} if removed else said
+
+
+def pin_payload(message: Message | Sent, *, pinned: bool) -> Payload:
+    """A PINNED of an earlier message."""
+    _check_names(message)
+    return {"type": "PINNED", "messageId": message.message_id, "seq": message.seq, "pinned": pinned}
+
+
+def mentioning(content: str | Payload, mentions: Sequence[str]) -> Payload:
+    """A message that mentions users. Raises BadRequestError for what is no list of texts."""
+    if isinstance(mentions, str) or not isinstance(mentions, Sequence):
+        raise BadRequestError("mentions: a list of user ids")
+    payload = payload_of(content)
+    if not isinstance(payload, dict):
+        return payload  # which `canonical_of` refuses
+    return {**payload, "mentions": list(mentions)}
 
 
 def _check_names(message: object) -> None:

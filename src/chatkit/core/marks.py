@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from ..types import Edit, Marks, Message, Reaction
+from ..wire.payload import EVERYBODY
 from .log.marks import REACTION_USERS_MAX
 
 
@@ -21,6 +22,13 @@ def named_seq(message: Message) -> int | None:
         return None
     seq = message.payload.get("seq")
     return seq if type(seq) is int and 0 < seq < message.seq else None
+
+
+def mentioned_by(message: Message, user_id: str) -> bool:
+    """Whether a message, or an EDIT by what it puts in the place of one, mentions a user or everybody."""
+    said = message.payload.get("payload") if message.type == "EDIT" else message.payload
+    named = said.get("mentions") if isinstance(said, dict) else None
+    return isinstance(named, list) and (user_id in named or EVERYBODY in named)
 
 
 def marked(messages: Iterable[Message], naming: Iterable[Message]) -> list[Message]:

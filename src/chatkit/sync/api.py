@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ..client import api as module
 from ..client._http import ATTEMPTS_MAX, AsyncClient
@@ -22,6 +22,7 @@ from ..types import (
     Member,
     Message,
     Payload,
+    Pin,
     SearchPage,
     Sent,
     UserPresence,
@@ -266,6 +267,20 @@ class ChatApi(Blocking[module.ChatApi]):
         """
         return self._wait(self._made.set_title, conversation_id, title)
 
+    def set_description(self, conversation_id: str, description: str) -> Conversation:
+        """Say what a group is for; at most 1,024 characters.
+
+        As `set_description` of `chatkit.ChatApi`, which says more.
+        """
+        return self._wait(self._made.set_description, conversation_id, description)
+
+    def pins(self, conversation_id: str) -> list[Pin]:
+        """What is pinned of what the caller may see, pinned last first; at most 50.
+
+        As `pins` of `chatkit.ChatApi`, which says more.
+        """
+        return self._wait(self._made.pins, conversation_id)
+
     def transfer_ownership(self, conversation_id: str, user_id: str) -> Conversation:
         """Make another member the owner of one's own group.
 
@@ -391,12 +406,18 @@ class ChatApi(Blocking[module.ChatApi]):
         """
         return self._wait(self._made.unregister_push, device_id)
 
-    def mute(self, conversation_id: str, until: Moment | None = None) -> None:
+    def mute(
+        self,
+        conversation_id: str,
+        until: Moment | None = None,
+        *,
+        level: Literal["MENTIONS", "NONE"] = "NONE",
+    ) -> None:
         """The user's devices are not woken for a conversation; connections get everything. A later one replaces it.
 
         As `mute` of `chatkit.ChatApi`, which says more.
         """
-        return self._wait(self._made.mute, conversation_id, until)
+        return self._wait(self._made.mute, conversation_id, until, level=level)
 
     def unmute(self, conversation_id: str) -> None:
         """The user's devices are woken for a conversation again; without a mute nothing happens.

@@ -26,6 +26,7 @@ from ..types import (
     MessageRef,
     MessageStatus,
     Payload,
+    Pin,
     SearchPage,
     Sent,
     UserPresence,
@@ -130,6 +131,7 @@ class ChatClient(Blocking[module.ChatClient]):
         content: str | Payload,
         *,
         reply_to: Message | Sent | MessageRef | None = None,
+        mentions: Sequence[str] = (),
         client_msg_id: str | None = None,
         timeout: float | None = None,
     ) -> Sent:
@@ -142,6 +144,7 @@ class ChatClient(Blocking[module.ChatClient]):
             conversation_id,
             content,
             reply_to=reply_to,
+            mentions=mentions,
             client_msg_id=client_msg_id,
             timeout=timeout,
         )
@@ -176,6 +179,29 @@ class ChatClient(Blocking[module.ChatClient]):
         return self._wait(
             self._made.react, message, reaction, removed=removed, client_msg_id=client_msg_id, timeout=timeout
         )
+
+    def pin(
+        self,
+        message: Message | Sent,
+        *,
+        pinned: bool = True,
+        client_msg_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Sent:
+        """Pin a message, or (`pinned=False`) unpin it; it goes the way of `send`. `pins` says what is pinned.
+
+        As `pin` of `chatkit.ChatClient`, which says more.
+        """
+        return self._wait(
+            self._made.pin, message, pinned=pinned, client_msg_id=client_msg_id, timeout=timeout
+        )
+
+    def pins(self, conversation_id: str) -> list[Pin]:
+        """What is pinned of what the user may see, pinned last first, at most 50; asked over HTTP.
+
+        As `pins` of `chatkit.ChatClient`, which says more.
+        """
+        return self._wait(self._made.pins, conversation_id)
 
     def send_file(
         self,
@@ -344,12 +370,18 @@ class ChatClient(Blocking[module.ChatClient]):
         """
         return self._wait(self._made.unregister_push)
 
-    def mute(self, conversation_id: str, until: Moment | None = None) -> None:
+    def mute(
+        self,
+        conversation_id: str,
+        until: Moment | None = None,
+        *,
+        level: Literal["MENTIONS", "NONE"] = "NONE",
+    ) -> None:
         """The user's devices are not woken for a conversation, as `ChatApi.mute` says; asked over HTTP.
 
         As `mute` of `chatkit.ChatClient`, which says more.
         """
-        return self._wait(self._made.mute, conversation_id, until)
+        return self._wait(self._made.mute, conversation_id, until, level=level)
 
     def unmute(self, conversation_id: str) -> None:
         """The user's devices are woken for a conversation again; asked over HTTP.

@@ -27,8 +27,8 @@ NAMES_MAX: Final = 5
 
 _TICKS: Final[Mapping[MessageStatus, str]] = {"SENT": "✓", "DELIVERED": "✓✓", "READ": "✓✓ read"}
 _MEDIA: Final = {"IMAGE": "picture", "VOICE": "voice message", "FILE": "file"}
-_HIDDEN: Final = frozenset({"EDIT", "REACTION", "RECALL"})
-"""Entries that are shown at the message they name."""
+_HIDDEN: Final = frozenset({"EDIT", "REACTION", "PINNED", "RECALL"})
+"""Entries that say something of the message they name."""
 
 Row = tuple[str, Content]
 """What is shown of one message, under an id that stays the same."""
@@ -86,7 +86,8 @@ def state_of(event: ChatEvent) -> str | None:
 def conversation_row(summary: ConversationSummary, me: str) -> Row:
     """A line with unread count and title, the count first so that no title hides it, and one with the last message."""
     title = brief(summary.title) or one_line(summary.conversation_id)
-    unread = f"{summary.unread}  " if summary.unread else ""
+    named = f"@{summary.unread_mentions} " if summary.unread_mentions else ""
+    unread = f"{named}{summary.unread}  " if summary.unread or named else ""
     muted = "muted  " if summary.muted_until else ""
     last = summary.last_message
     words = "no messages yet" if last is None else brief(f"{_name(last.sender_id, me)}: {text_of(last)}")
@@ -120,6 +121,8 @@ def _row(
 ) -> Content:
     if message.type == "MEMBER":
         return Content.styled(f"{clock(message.server_ts)}  {_members(message, me)}", "dim italic")
+    if message.type == "TITLE":
+        return Content.styled(f"{clock(message.server_ts)}  {_title(message, me)}", "dim italic")
     is_own = message.sender_id == me
     ticks = _TICKS[states[message.seq]] if message.seq in states else ""
     edited = "edited" if message.edit is not None else ""
@@ -173,6 +176,13 @@ def _members(message: Message, me: str) -> str:
         case "LEFT":
             return f"{by} left"
     return "the members changed"
+
+
+def _title(message: Message, me: str) -> str:
+    by, title, description = _name(message.sender_id, me), *map(message.payload.get, ("title", "description"))
+    called = f' called it "{brief(title)}"' if isinstance(title, str) and title else ""
+    about = f' described it: "{brief(description)}"' if isinstance(description, str) and description else ""
+    return by + (" and".join(filter(None, (called, about))) or " took away what it was called")
 
 
 def _indented(text: str, style: str) -> Content:

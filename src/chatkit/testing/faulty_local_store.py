@@ -79,6 +79,10 @@ class FaultyLocalStore:
         """As the store behind."""
         return self._store.unread(conversation_id, after_seq, user_id)
 
+    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
+        """As the store behind."""
+        return self._store.mentioning(conversation_id, after_seq)
+
     def floor(self, conversation_id: str) -> int:
         """As the store behind."""
         return self._store.floor(conversation_id)

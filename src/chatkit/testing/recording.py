@@ -5,7 +5,7 @@ They are the real ones with a `History` beside them; what a call answers or rais
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 
 from ..client.client import ChatClient, EventStream
 from ..client.events import ChatEvent
-from ..client.validate import payload_of, reply
+from ..client.validate import mentioning, payload_of, reply
 from ..errors import QueueFullError, RefusedError, UnavailableError
 from ..server.login_request import LoginRequest
 from ..server.pending import PendingCommand
@@ -152,11 +152,13 @@ class RecordingClient(ChatClient):
         content: str | Payload,
         *,
         reply_to: Message | Sent | MessageRef | None = None,
+        mentions: Sequence[str] = (),
         client_msg_id: str | None = None,
         timeout: float | None = None,
     ) -> Sent:
         """As `ChatClient.send`."""
         key = self._new_key() if client_msg_id is None else client_msg_id
+        content = mentioning(content, mentions) if mentions else content
         content = content if reply_to is None else reply(content, reply_to)
         return await self._recorder.call(
             "send",

@@ -379,7 +379,7 @@ class ConversationsResult(Body, frozen=True):
     next_cursor: str | None
 
 
-class MuteBody(Body, frozen=True):
+class MuteBody(Body, frozen=True, omit_defaults=True):
     """`PUT /v1/conversations/{id}/mute`; null for ever. `level` is what wakes the caller still."""
 
     until: UnixMs | None

@@ -190,6 +190,9 @@ class LocalStore(Protocol):
         Entries that are no message (`wire.payload.NO_MESSAGES`) do not count.
         """
 
+    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
+        """The newest `UNREAD_MAX` stored entries above a seq that mention anybody, ascending; edits among them."""
+
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts (not included); 0 means at the log's start."""
 

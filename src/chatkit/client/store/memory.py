@@ -164,6 +164,16 @@ class MemoryStore:
         )
         return min(count, UNREAD_MAX)
 
+    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
+        """The newest stored entries above a seq that mention anybody."""
+        log = self._logs.get(conversation_id)
+        if log is None:
+            return []
+        seqs = sorted(
+            seq for seq, row in log.messages.items() if seq > after_seq and b'"mentions":' in row.payload
+        )
+        return [it for it in (_message(log, seq) for seq in seqs[-UNREAD_MAX:]) if it is not None]
+
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         log = self._logs.get(conversation_id)

@@ -36,6 +36,8 @@ _T = TypeVar("_T")
 
 _UNCOUNTED = msgspec.json.encode(sorted((*NO_MESSAGES, "RECALLED"))).decode()
 
+_MENTIONS = b'"mentions":'
+
 APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
 
@@ -298,6 +300,16 @@ class SqliteStore:
         place = (conversation_id, after_seq, user_id)
         ((count,),) = self._connection.execute(_UNREAD, (*place, _UNCOUNTED, UNREAD_MAX))
         return int(count)
+
+    @_finds_damage
+    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
+        """The newest stored entries above a seq that mention anybody."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ?"  # noqa: S608 -- fixed names
+            " AND instr(payload, ?) > 0 ORDER BY seq DESC LIMIT ?",
+            (conversation_id, after_seq, _MENTIONS, UNREAD_MAX),
+        )
+        return [_message(row) for row in reversed(rows)]
 
     @_finds_damage
     def floor(self, conversation_id: str) -> int:

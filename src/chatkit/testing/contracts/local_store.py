@@ -484,6 +484,20 @@ class LocalStoreContract:
         assert store.unread("c-1", 0, "u-2") == 1
         assert store.unread("c-2", 0, "u-1") == 0
 
+    def test_what_mentions_anybody_is_found_until_it_is_recalled(self, store: LocalStore) -> None:
+        text = {"type": "TEXT", "text": "hi", "mentions": ["u-1"]}
+        edit = {"type": "EDIT", "messageId": "m-1", "seq": 1, "payload": text}
+        said = [
+            message(1),
+            *(replace(message(seq), payload=text) for seq in (2, 3)),
+            replace(message(4), payload=edit),
+        ]
+        store.save([change(4, *said, floor=0, recalled_seqs=[3])])
+
+        assert [it.seq for it in store.mentioning("c-1", 0)] == [2, 4]
+        assert [it.seq for it in store.mentioning("c-1", 2)] == [4]
+        assert store.mentioning("c-2", 0) == []
+
     def test_unread_stops_at_its_bound(self, store: LocalStore) -> None:
         store.save([change(1000, *(message(seq) for seq in range(1, 1001)), floor=0)])
         assert store.unread("c-1", 0, "u-1") == UNREAD_MAX
