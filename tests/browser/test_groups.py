@@ -33,7 +33,7 @@ def test_mentions_pins_and_names_are_shown_to_all_and_refused_to_who_may_not(
 
     ann.act(SAID, "Pin")
     notices = ben.page.locator("#log .notice")
-    expect(notices.last).to_have_text("ann pinned a message")
+    expect(ann.page.get_by_text("Pinned for everybody.")).to_be_visible()
     about(ben, "Pinned messages")
     expect(ben.page.locator("#pinned .preview")).to_have_text(f"ann: {SAID}")
     ben.page.screenshot(path=shots / "pins.png")
@@ -41,7 +41,7 @@ def test_mentions_pins_and_names_are_shown_to_all_and_refused_to_who_may_not(
     expect(ben.message(SAID)).to_be_focused()
     about(ann, "Pinned messages")
     ann.page.get_by_role("button", name="Unpin").click()
-    expect(notices.last).to_have_text("ann unpinned a message")
+    expect(ann.page.get_by_text("No longer pinned.")).to_be_visible()
     about(ann, "Pinned messages")
     expect(ann.page.get_by_role("dialog")).to_contain_text("Nothing is pinned here.")
     ann.page.get_by_role("button", name="Close").click()

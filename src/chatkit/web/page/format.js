@@ -71,12 +71,12 @@ const TURNING = /[\u202a-\u202e\u2066-\u2069]/g; // characters that show the end
 /** What a file is called; "" for one without a name. */
 export const fileName = ({ name }) => (typeof name === "string" ? name.replace(TURNING, "") : "");
 
-/** What an entry says that is no message: of members, of what is pinned, of a group's name. */
+/** What an entry says that is no message: of members, of a group's name; "" for one that is not told of. */
 export function noticeLine(entry, me, isSingle) {
+  const { type, title } = entry.payload;
+  if (type === "MEMBER") return memberLine(entry, me, isSingle);
+  if (type !== "TITLE") return "";
   const by = entry.senderId === me ? "You" : entry.senderId;
-  const { type, pinned, title } = entry.payload;
-  if (type === "PINNED") return pinned ? `${by} pinned a message` : `${by} unpinned a message`;
-  if (type !== "TITLE") return memberLine(entry, me, isSingle);
   if (title === undefined) return `${by} changed what the group is for`;
   return title === "" ? `${by} took the group's name away` : `${by} named the group “${title}”`;
 }

@@ -25,9 +25,9 @@ export class Group {
     });
   }
 
-  /** Pin a message, or no more; whatever refuses it is said. */
+  /** Pin a message, or no more; what became of it is said. */
   pin(conversationId, { messageId, seq }, pinned) {
-    this.#say(conversationId, { type: "PINNED", messageId, seq, pinned });
+    this.#say(conversationId, { type: "PINNED", messageId, seq, pinned }, pinned ? "Pinned for everybody." : "No longer pinned.");
   }
 
   /** Show what is pinned, the last one first. */
@@ -72,10 +72,10 @@ export class Group {
   #rename(form) {
     byId("rename").close();
     const description = form.get("description").trim();
-    this.#say(this.#id, { type: "TITLE", title: form.get("title").trim(), ...(description && { description }) });
+    this.#say(this.#id, { type: "TITLE", title: form.get("title").trim(), ...(description && { description }) }, "The group has another name.");
   }
 
-  #say(conversationId, payload) {
-    this.#client.send(conversationId, payload).catch((error) => notSaid(this.#client, error));
+  #say(conversationId, payload, done) {
+    this.#client.send(conversationId, payload).then(() => toast(done), (error) => notSaid(this.#client, error));
   }
 }

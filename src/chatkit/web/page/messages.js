@@ -33,7 +33,7 @@ function isEditable(entry, me, nowMs) {
 
 /** What the pane shows, in order: day lines, notices, bubbles. */
 export function itemsOf(conversation, client) {
-  const sent = conversation.messages.map((entry) => sentItem(entry, conversation, client));
+  const sent = conversation.messages.filter(({ payload }) => payload.type !== "PINNED").map((entry) => sentItem(entry, conversation, client));
   const waiting = client.pending(conversation.id).filter(isMessage).map((item) => waitingItem(item));
   return withDays([...sent, ...waiting], client.serverNow);
 }
