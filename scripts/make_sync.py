@@ -14,8 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "chatkit"
 MADE = {"ChatApi": "api", "ChatClient": "client"}
 """Classes by the module below `client` that they are in, and below `sync` that they are made into."""
 
-LEFT_OUT = {"over", "aclose"}
-"""What only a client calls, and what the end of `with` does."""
+LEFT_OUT = {"over", "aclose", "stream"}
+"""What only a client calls, what the end of `with` does, and what is written while others run."""
 
 CONSUME = '''
     def consume(

@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from .client.events import ReceiptCounts as ReceiptCounts
     from .client.events import Reconnecting as Reconnecting
     from .client.events import SendFailed as SendFailed
+    from .client.events import StreamGrew as StreamGrew
     from .client.events import Taken as Taken
     from .client.events import Typing as Typing
     from .client.media import Upload as Upload
+    from .client.message_stream import MessageStream as MessageStream
     from .client.outbox import PendingMessage as PendingMessage
     from .core.policy import Policy as Policy
     from .core.policy import RolePolicy as RolePolicy
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from .errors import NotFoundError as NotFoundError
     from .errors import RefusedError as RefusedError
     from .errors import SendOutcomeUnknownError as SendOutcomeUnknownError
+    from .errors import StreamEndedError as StreamEndedError
     from .errors import TokenExpiredError as TokenExpiredError
     from .errors import TokenRevokedError as TokenRevokedError
     from .errors import UnauthenticatedError as UnauthenticatedError
@@ -129,12 +132,13 @@ else:
             "client.events": "CaughtUp Connected Connecting ConversationChanged ConversationListChanged Delivery"
             " Disconnected EpochChanged MessageEdited MessageHeld MessageRecalled MessageReceived MessageSent"
             " PresenceChanged ReactionChanged"
-            " ReceiptChanged ReceiptCounts Reconnecting SendFailed Taken Typing",
+            " ReceiptChanged ReceiptCounts Reconnecting SendFailed StreamGrew Taken Typing",
             "client.media": "Upload",
+            "client.message_stream": "MessageStream",
             "client.outbox": "PendingMessage",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ContentRefusedError"
-            " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError"
-            " TokenRevokedError UnauthenticatedError UnavailableError",
+            " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError StreamEndedError"
+            " TokenExpiredError TokenRevokedError UnauthenticatedError UnavailableError",
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
             "gateway.metrics_app": "metrics_app",

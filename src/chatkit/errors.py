@@ -14,6 +14,8 @@ The tree::
     │   ├── ConflictError            CONFLICT              409
     │   ├── RecallWindowPassedError  RECALL_WINDOW_PASSED  409
     │   ├── EditWindowPassedError    EDIT_WINDOW_PASSED    409
+    │   ├── PartOutOfOrderError      PART_OUT_OF_ORDER     409
+    │   ├── StreamEndedError         STREAM_ENDED          409
     │   ├── TooLargeError            TOO_LARGE             413
     │   ├── QuotaError               QUOTA                 413
     │   ├── ContentRefusedError      CONTENT_REFUSED       422
@@ -161,6 +163,44 @@ class EditWindowPassedError(RefusedError):
     """The message is too old to be edited."""
 
     code = "EDIT_WINDOW_PASSED"
+    status = 409
+
+
+class PartOutOfOrderError(RefusedError):
+    """A part of a streamed message came before one that is missing. Send that one first; a resend of any part is safe.
+
+    Attributes:
+        expected_part: The number of the part that is missing.
+    """
+
+    code = "PART_OUT_OF_ORDER"
+    status = 409
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        retry_after_s: float | None = None,
+        reason: str | None = None,
+        expected_part: int = 1,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, reason=reason)
+        self.expected_part = expected_part
+
+    def fresh(self) -> Self:
+        """The same refusal as a new exception."""
+        return type(self)(
+            str(self),
+            retry_after_s=self.retry_after_s,
+            reason=self.reason,
+            expected_part=self.expected_part,
+        )
+
+
+class StreamEndedError(RefusedError):
+    """The streamed message takes no parts any more: it was ended, cut off, recalled, or is none."""
+
+    code = "STREAM_ENDED"
     status = 409
 
 
@@ -363,6 +403,8 @@ _REFUSALS: tuple[type[RefusedError], ...] = (
     ConflictError,
     RecallWindowPassedError,
     EditWindowPassedError,
+    PartOutOfOrderError,
+    StreamEndedError,
     TooLargeError,
     QuotaError,
     ContentRefusedError,

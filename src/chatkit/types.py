@@ -53,6 +53,10 @@ class Identity(msgspec.Struct, frozen=True):
     issued_at_ms: int | None = None
 
 
+StreamEnd = Literal["WHOLE", "CUT_OFF"]
+"""How a streamed message ended: finished, or before that."""
+
+
 class Edit(msgspec.Struct, frozen=True):
     """What a message says by its latest edit.
 
@@ -61,11 +65,13 @@ class Edit(msgspec.Struct, frozen=True):
         server_ts: Unix milliseconds when that was stored.
         payload: What takes the place of the message's payload; None where the EDIT entry is in the server's archive
             and has not been read.
+        ends: It is the end of a streamed message: all of it, or as far as its author came. None: a correction.
     """
 
     seq: int
     server_ts: int
     payload: Payload | None
+    ends: StreamEnd | None = None
 
 
 class Reaction(msgspec.Struct, frozen=True):
@@ -82,12 +88,23 @@ class Reaction(msgspec.Struct, frozen=True):
     user_ids: tuple[str, ...]
 
 
+class StreamProgress(msgspec.Struct, frozen=True):
+    """How far an open streamed message has come: all of its text so far, in so many parts."""
+
+    parts: int
+    text: str
+
+
 class Marks(msgspec.Struct, frozen=True):
-    """What was said of a message up to the entry `as_of_seq`: its latest edit, and its reactions, the oldest first."""
+    """What was said of a message up to the entry `as_of_seq`: its latest edit, and its reactions, the oldest first.
+
+    `stream` is of a streamed message that is open.
+    """
 
     as_of_seq: int
     edit: Edit | None = None
     reactions: tuple[Reaction, ...] = ()
+    stream: StreamProgress | None = None
 
 
 class MessageRef(msgspec.Struct, frozen=True):
@@ -122,7 +139,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def type(self) -> str:
-        """The payload's type: TEXT, IMAGE, VOICE, FILE, CUSTOM, EDIT, REACTION, PINNED, TITLE, MEMBER, RECALL,
+        """The payload's type: TEXT, STREAM, IMAGE, VOICE, FILE, CUSTOM, EDIT, REACTION, PINNED, TITLE, MEMBER, RECALL,
         RECALLED, or one of a newer server."""
         kind = self.payload.get("type")
         return kind if isinstance(kind, str) else ""
@@ -139,8 +156,24 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def content(self) -> Payload:
-        """How it reads now: the payload of the latest edit, if there is one, else its own."""
-        return self.payload if self.edit is None or self.edit.payload is None else self.edit.payload
+        """How it reads now: the payload of the latest edit, if there is one, else its own; of an open stream with its
+        text so far."""
+        if self.edit is not None and self.edit.payload is not None:
+            return self.edit.payload
+        stream = None if self.marks is None else self.marks.stream
+        return self.payload if stream is None else {**self.payload, "text": stream.text}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a streamed message that grows still, as far as this device knows."""
+        if self.type != "STREAM" or self.edit is not None:
+            return False
+        return self.marks is None or self.marks.stream is not None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it is a streamed message that ended before it was finished."""
+        return self.edit is not None and self.edit.ends == "CUT_OFF"
 
     @property
     def reply_to(self) -> MessageRef | None:
@@ -159,9 +192,9 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The text of a TEXT as it reads now; the fallback text of any other type; empty if there is none."""
+        """The text of a TEXT or STREAM as it reads now; the fallback text of any other type; empty if there is none."""
         content = self.content
-        value = content.get("text") if content.get("type") == "TEXT" else content.get("fallbackText")
+        value = content.get("text" if content.get("type") in ("TEXT", "STREAM") else "fallbackText")
         return value if isinstance(value, str) else ""
 
 

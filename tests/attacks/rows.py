@@ -175,6 +175,10 @@ EVENTS: Final[dict[str, tuple[Ask, ...]]] = {
         Ask(body={"conversationId": "{c}", "lastSeq": 0, "epoch": "e"}),
     ),
     "RECALL": (Ask(body={"messageId": "{m}"}, insiders=True),),
+    "STREAM_PART": (
+        Ask(body={"conversationId": "{c}", "messageId": "{m}", "part": 1, "text": "x"}, insiders=True),
+        Ask(body={"conversationId": "{c}", "messageId": "{m}", "part": 0, "text": ""}, insiders=True),
+    ),
     "TYPING": (Ask(body={"conversationId": "{c}"}),),
     "PRESENCE": (Ask("OWN", body={"state": "AWAY"}),),
     "AUTH_REFRESH": (

@@ -129,8 +129,10 @@ async def test_28_objects_where_a_text_is_due(scene: Scene, value: Any) -> None:
         {"event": "READ", "conversationId": value, "upToSeq": 1},
         {"event": "READ", "conversationId": CONVERSATION, "upToSeq": value},
         {"event": "RECALL", "messageId": value},
+        {"event": "STREAM_PART", "conversationId": CONVERSATION, "messageId": value, "part": 1, "text": "x"},
+        {"event": "STREAM_PART", "conversationId": CONVERSATION, "messageId": "m", "part": 1, "text": value},
     ):
-        assert b"BAD_REQUEST" in await line.answer(event, "RECEIPT", "MSG_ACK")
+        assert b"BAD_REQUEST" in await line.answer(event, "RECEIPT", "MSG_ACK", "STREAM_ACK")
     line.leave()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Literal, get_args
 
 import anyio
@@ -340,6 +340,7 @@ async def test_a_handler_that_fails_is_tried_again_and_given_up_and_the_log_says
     async with chat_bot(bot) as ann:
         await ann.send("bad")
         assert await ann.ask("next") == "good"
+        await anyio.sleep(1)  # it has taken it by then
         await ann.restart()
         await anyio.sleep(60)
     assert [it[:2] for it in tries] == [("bad", 1), ("bad", 2), ("bad", 3), ("next", 1)]
@@ -648,6 +649,30 @@ async def test_a_handler_that_does_not_end_in_time_is_cancelled_and_comes_again(
     assert begun == [1, 2]
 
 
+async def test_an_answer_grows_and_is_given_once(chat_bot: BotChats) -> None:
+    bot, tries = Bot(), []
+
+    async def words(failing: bool) -> AsyncIterator[str]:
+        yield "one "
+        await anyio.sleep(1)
+        if failing:
+            raise HandlerError("the model is away")
+        yield "two"
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        tries.append(message.attempt)
+        assert await message.stream(words(failing=message.attempt == 1)) is not None
+
+    async with chat_bot(bot) as ann:
+        assert await ann.ask("go on") == "one "
+        await anyio.sleep(10)
+        (message,) = [it for it in await ann.client.history("c-bot") if it.type == "STREAM"]
+        assert (message.text, message.is_cut_off) == ("one two", False)
+        assert await ann.texts() != []
+    assert tries == [1, 2]
+
+
 async def test_a_handler_may_stop_its_bot(chat_server: ChatServer, chat_client: Devices) -> None:
     bot = Bot()
 
@@ -660,6 +685,7 @@ async def test_a_handler_may_stop_its_bot(chat_server: ChatServer, chat_client: 
     async with chat_client("ann") as ann:
         await ann.send("c", "/quit")
         await bot.serve(chat_client("bot"))
+        await anyio.sleep(1)
         assert (await ann.history("c"))[-1].text == "bye"
 
 

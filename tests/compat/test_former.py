@@ -26,14 +26,14 @@ from .former import ROOT, Former, build
 STORY = Path(__file__).parent / "story.py"
 WAIT_S = 60.0
 
-NEW_IN_THIS_VERSION = {"PRESENCE"}
+NEW_IN_THIS_VERSION = {"PRESENCE", "STREAM_PART", "STREAM_ACK"}
 """Events that the former version does not know."""
 
 NEW_FIELDS = {
     "MSG_ACK": {"payload"},
     "SYNC": {"history"},
     "SYNC_PAGE": {"floorSeq"},
-    "ERROR": {"reason"},
+    "ERROR": {"reason", "expectedPart"},
     "CONVERSATION": {"title"},
 }
 """Fields of events that it passes over."""
@@ -41,7 +41,10 @@ NEW_FIELDS = {
 NEW_IN_HEADS = {"title", "lastActivityTs", "mutedUntil"}
 """Fields of a conversation in HEADS that it passes over."""
 
-NEW_BETWEEN_NODES = {cm.UsersAvailable, cm.ContentRefused}
+NEW_IN_ENTRIES = {"stream"}
+"""Fields of an entry of a page that it passes over."""
+
+NEW_BETWEEN_NODES = {cm.UsersAvailable, cm.ContentRefused, cm.StreamPart}
 """Kinds of cluster messages that it does not know."""
 
 
@@ -182,6 +185,8 @@ def _as_former(name: str, codec: Any, frame: bytes) -> bytes:
     fields = _without(codec.decode(frame), NEW_FIELDS.get(name, set()))
     if name == "HEADS":
         fields["conversations"] = [_without(it, NEW_IN_HEADS) for it in fields["conversations"]]
+    if name == "SYNC_PAGE":
+        fields["messages"] = [_without(it, NEW_IN_ENTRIES) for it in fields["messages"]]
     encoded: bytes = codec.encode(fields)
     return encoded
 

@@ -16,7 +16,9 @@ from chatkit import (
     ChatApi,
     ChatClient,
     Disconnected,
+    MessageEdited,
     MessageReceived,
+    StreamGrew,
     UnauthenticatedError,
     open_store,
     sign_token,
@@ -141,6 +143,30 @@ async def test_echo_bot_says_that_it_cannot_answer(
             assert await answered(lina) == "Sorry, I have no answer to that."
     assert "it is given up" in caplog.text
     assert "TooLargeError" in caplog.text
+
+
+async def test_streaming_bot(server: str, tmp_path: Path) -> None:
+    example = load("streaming_bot")
+    example.PAUSE_S = 0.01
+    client = ChatClient(server, token=token("oracle"), device_id="bot", store=tmp_path / "oracle.db")
+    async with ChatApi(server, token=token("lina")) as api:
+        await api.create_conversation("SINGLE", ["oracle"], conversation_id="c-1")
+        async with example.bot.serving(client), lina_at(server) as lina:
+            await lina.wait_connected()
+            await lina.send("c-1", "/ask why is the sky blue")
+            grown: list[str] = []
+            with anyio.fail_after(30):
+                async for event in lina.events():
+                    if isinstance(event, StreamGrew):
+                        grown.append(event.text)
+                    if isinstance(event, MessageEdited):
+                        break
+        (answer,) = [message async for message in api.messages("c-1") if message.sender_id == "oracle"][:1]
+    assert len(grown) > 1
+    assert all(answer.text.startswith(it) for it in grown)
+    assert answer.text.startswith("About the sky blue: ")
+    assert answer.text.endswith("worth it.")
+    assert not answer.is_open
 
 
 def echoing(bot: Bot, server: str, store: Path) -> AbstractAsyncContextManager[ChatClient]:

@@ -87,7 +87,9 @@ def test_every_field_of_every_event_is_named_under_its_heading() -> None:
     for part, union in (("Client to server", ev.ClientEvent), ("Server to client", ev.ServerEvent)):
         for kind in get_args(union):
             tag = str(kind.__struct_config__.tag)
-            heading = f"{tag} (pushed)" if kind in (ev.TypingPush, ev.PresencePush) else tag
+            heading = (
+                f"{tag} (pushed)" if kind in (ev.TypingPush, ev.StreamPartPush, ev.PresencePush) else tag
+            )
             for field in msgspec.structs.fields(kind):
                 assert field.encode_name in parts[part, heading], (tag, field.encode_name)
 

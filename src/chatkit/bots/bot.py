@@ -33,6 +33,7 @@ from ..client.events import (
     ReceiptCounts,
     Reconnecting,
     SendFailed,
+    StreamGrew,
     Typing,
 )
 from ..errors import ConfigurationError
@@ -67,6 +68,7 @@ OtherEvent = TypeVar(
     ReceiptCounts,
     Reconnecting,
     SendFailed,
+    StreamGrew,
     Typing,
 )
 MessageHandler = TypeVar("MessageHandler", bound=Callable[[MessageContext], Awaitable[object]])

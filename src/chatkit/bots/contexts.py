@@ -6,6 +6,7 @@ Made by `bot` for each try of each event. A handler that is called again gets a 
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -142,6 +143,16 @@ class MessageContext(EventContext[MessageReceived]):
         timeout: float = math.inf,
     ) -> Sent | None:
         """Send to another conversation because of this message, once, as `reply` does."""
+        client_msg_id = self._key(conversation_id, key)
+        try:
+            return await self.client.send(
+                conversation_id, content, client_msg_id=client_msg_id, timeout=timeout
+            )
+        except (ConflictError, HeldError):
+            return None
+
+    def _key(self, conversation_id: str, key: str | None) -> str:
+        """The clientMsgId of an answer. Raises BadRequestError for a key that is none, or is used already."""
         if key is None:
             key = str(sum(used_in == conversation_id for used_in, _ in self._keys) + 1)
         elif not isinstance(key, str) or not 1 <= len(key) <= KEY_MAX:
@@ -149,11 +160,49 @@ class MessageContext(EventContext[MessageReceived]):
         if (conversation_id, key) in self._keys:
             raise BadRequestError(f"there is an answer with the key {key!r} already; give each its own")
         self._keys.add((conversation_id, key))
-        client_msg_id = f"{self._answers}-{self.message.message_id}-{key}"
+        return f"{self._answers}-{self.message.message_id}-{key}"
+
+    async def stream(
+        self,
+        source: AsyncIterable[str],
+        *,
+        key: str | None = None,
+        text: str = "",
+        fallback_text: str | None = None,
+        timeout: float = math.inf,
+    ) -> Sent | None:
+        """Answer with a message that grows as the texts of `source` come, such as those of a language model.
+
+        Members watch it grow. Stored once, as `reply` says; a handler that is run again gives the whole at its end. An
+        error of the source ends the message as cut off, and is raised.
+
+        Args:
+            source: Gives texts, all of which together are the message: at most 60 KiB.
+            key: As of `reply`.
+            text: What it begins with.
+            fallback_text: Shown by clients that do not know of streams, until its end.
+            timeout: As of `reply`, for its beginning and its end each.
+
+        Returns:
+            What the server said to its end. None as of `reply`.
+
+        Raises:
+            StreamEndedError: The answer was recalled meanwhile.
+            TooLargeError: The source gives more than a message holds; it is cut off before that.
+            RefusedError: As of `reply`.
+        """
+        stream = self.client.stream(
+            self.conversation_id,
+            text,
+            fallback_text=fallback_text,
+            client_msg_id=self._key(self.conversation_id, key),
+            timeout=timeout,
+        )
         try:
-            return await self.client.send(
-                conversation_id, content, client_msg_id=client_msg_id, timeout=timeout
-            )
+            async with stream:
+                async for more in source:
+                    await stream.write(more)
+                return await stream.end()
         except (ConflictError, HeldError):
             return None
 

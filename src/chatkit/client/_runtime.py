@@ -36,6 +36,7 @@ from .deliveries import Deliveries
 from .event_queue import EventQueue
 from .history import History
 from .inbox import Batches, Inbox
+from .open_streams import OpenStreams
 from .outbox import Cursors, Outbox
 from .own_presence import OwnPresence
 from .reports import ClientReports
@@ -101,6 +102,8 @@ class ClientRuntime:
         self.cursors = Cursors(store, ports.clock, backoff, config.confirm_wait_s)
         self.requests = Requests(config.requests_max, self.wake)
         self.own_presence = OwnPresence(self.wake)
+        self.streams = OpenStreams()
+        self.backoff = backoff
         self.batches = Batches(
             store,
             self.conversations,
@@ -109,6 +112,7 @@ class ClientRuntime:
             self.events,
             taken,
             config.delivered_when,
+            self.streams,
             reports,
         )
         self.list = ConversationList(store, self.conversations, self.cursors, self.batches, ports.clock)
@@ -120,9 +124,12 @@ class ClientRuntime:
             self.cursors,
             self.events,
             self.batches,
+            self.streams,
         )
         sync = Sync(config, ports.clock, backoff, self.conversations, sync_queue, self.requests, self.events)
-        self.history = History(codec, store, self.conversations, self.batches, sync, self.status, backoff)
+        self.history = History(
+            codec, store, self.conversations, self.batches, sync, self.status, backoff, self.streams
+        )
         backlog = Backlog(records, store, self.conversations, taken, self.history, self.events, backoff)
         self.deliveries = Deliveries(
             store, taken, backlog, self.events, self.conversations, self.batches, self.wake
@@ -140,6 +147,7 @@ class ClientRuntime:
             requests=self.requests,
             own_presence=self.own_presence,
             sync=sync,
+            streams=self.streams,
             events=self.events,
             status=self.status,
             wake=self.wake,

@@ -6,7 +6,7 @@ import math
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from ..errors import (
     ClosedError,
     ConfigurationError,
     ProtocolError,
+    SendOutcomeUnknownError,
 )
 from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
@@ -48,6 +49,7 @@ from .deliveries import CONCURRENCY_MAX, ErrorHandler, Handler
 from .environment import device_options, token_in, url_in
 from .events import ChatEvent
 from .media import OnProgress, Upload
+from .message_stream import MessageStream
 from .outbox import Cancelled, PendingMessage
 from .store.base import LocalStore
 from .validate import (
@@ -65,10 +67,12 @@ from .validate import (
     check_seq,
     edit_payload,
     end_of_mute_ms,
+    end_payload,
     mentioning,
     pin_payload,
     reaction_payload,
     reply,
+    stream_payload,
     wait_of,
 )
 
@@ -434,6 +438,75 @@ class ChatClient:
         payload = edit_payload(message, content)
         return await self.send(message.conversation_id, payload, client_msg_id=client_msg_id, timeout=timeout)
 
+    def stream(
+        self,
+        conversation_id: str,
+        text: str = "",
+        *,
+        reply_to: Message | Sent | MessageRef | None = None,
+        fallback_text: str | None = None,
+        client_msg_id: str | None = None,
+        timeout: float | None = None,
+    ) -> MessageStream:
+        """A message that grows while it is written: `async with client.stream(...) as stream: await stream.write(...)`.
+
+        Members see it grow (`StreamGrew`), and who comes later gets the whole. It begins and ends by what `send` does,
+        when the block is entered and left. What is written in between goes out as soon as it can, and is joined where
+        the line is slow; `write` waits when more than 8 KiB are held. After a cut it goes on where it was.
+
+        An exception in the block ends it as cut off (`Message.is_cut_off`). So does the server, where nothing is heard
+        of this device for a minute; when it comes back the end still brings all of it, within the time for edits.
+        A recall ends it for good: `write` raises StreamEndedError. Where a moderator is set, members get it at its end.
+
+        Args:
+            conversation_id: Where to.
+            text: What it begins with.
+            reply_to: An earlier message of the conversation that it answers.
+            fallback_text: Shown by clients that do not know of streams, until its end.
+            client_msg_id: Its key for ever, at most 124 characters; its end has the key with `-end` or `-cut` after it.
+                A stream that an earlier try began under it goes on without parts: its end is what counts.
+            timeout: Seconds that its beginning and its end wait; `send_timeout_s` by default.
+
+        Raises:
+            BadRequestError, TooLargeError: The server would refuse its beginning.
+
+        Source: docs/protocol.md#stream
+        """
+        runtime = self._open_runtime()
+        check_conversation_id(conversation_id)
+        payload = stream_payload(text, reply_to, fallback_text)
+        canonical_of(payload)
+        key = self._new_key() if client_msg_id is None else client_msg_id
+        end_key = f"{key}-end"
+        check_client_msg_id(key)
+        check_client_msg_id(end_key)
+
+        async def begin() -> Sent:
+            return await self.send(conversation_id, payload, client_msg_id=key, timeout=timeout)
+
+        async def end(sent: Sent, content: str | Payload) -> Sent:
+            whole = end_payload(sent, content, "WHOLE")
+            return await self.send(conversation_id, whole, client_msg_id=end_key, timeout=timeout)
+
+        async def leave(sent: Sent, written: str) -> None:
+            cut_off = end_payload(sent, written, "CUT_OFF")
+            with suppress(SendOutcomeUnknownError):  # it is queued
+                await self.send(conversation_id, cut_off, client_msg_id=f"{key}-cut", timeout=0)
+
+        return MessageStream(
+            text,
+            begin,
+            end,
+            leave,
+            known=client_msg_id is not None,
+            requests=runtime.requests,
+            status=runtime.status,
+            streams=runtime.streams,
+            backoff=runtime.backoff,
+            request_timeout_s=self._config.request_timeout_s,
+            waiting=partial(runtime.call, math.inf),
+        )
+
     async def react(
         self,
         message: Message | Sent,
@@ -655,7 +728,9 @@ class ChatClient:
         if not fetch:
             return runtime.history.held(conversation_id, before_seq, limit)
         with runtime.call(self._config.request_timeout_s):
-            return await runtime.history.read(conversation_id, before_seq, limit)
+            messages = await runtime.history.read(conversation_id, before_seq, limit)
+        runtime.streams.want(messages)
+        return messages
 
     async def mark_read(self, conversation_id: str, up_to_seq: int) -> None:
         """Everything up to here was read, by this user. Returns once it is kept locally; it is sent by itself.

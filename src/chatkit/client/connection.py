@@ -22,7 +22,14 @@ from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import retry_after_of
 from ..core.connection import CLIENT_RECEIVES, State
 from ..core.resend import PendingSend
-from ..errors import ChatkitError, ConnectionLostError, ProtocolError, UnauthenticatedError
+from ..errors import (
+    ChatkitError,
+    ConnectionLostError,
+    NotFoundError,
+    ProtocolError,
+    RefusedError,
+    UnauthenticatedError,
+)
 from ..ports import Clock
 from ..transport.base import Transport, TransportClosedError
 from ..wire import events as ev
@@ -35,6 +42,7 @@ from .conversation import Conversation
 from .event_queue import EventQueue
 from .events import Connected
 from .inbox import Inbox
+from .open_streams import OpenStreams
 from .outbox import Cursors, Outbox
 from .own_presence import OwnPresence
 from .requests import ConnectionStatus, Requests, error_of
@@ -185,6 +193,7 @@ class Connection:
         requests: Requests,
         own_presence: OwnPresence,
         sync: Sync,
+        streams: OpenStreams,
         events: EventQueue,
         status: ConnectionStatus,
         wake: AutoResetEvent,
@@ -201,6 +210,7 @@ class Connection:
         self._cursors = cursors
         self._requests = requests
         self._sync = sync
+        self._streams = streams
         self._events = events
         self._status = status
         self._wake = wake
@@ -232,6 +242,8 @@ class Connection:
         try:
             self._apply(first)
             async with anyio.create_task_group() as group:
+                follow = partial(group.start_soon, self._part, self._follow, group.cancel_scope)
+                self._streams.connected(follow)
                 pull = partial(self._pull, group)
                 watch = partial(self._watch, group)
                 for part in (self._read, self._write, pull, watch, self._refresh, self._lose):
@@ -279,6 +291,7 @@ class Connection:
         self._status.change(connected=False)
         self._writer.close()
         self._requests.disconnected()
+        self._streams.disconnected()
         self._outbox.disconnected()
         self._cursors.disconnected()
         self._sync.disconnected()
@@ -297,6 +310,20 @@ class Connection:
         except Exception as error:
             self._cause = self._cause or error
             scope.cancel()
+
+    async def _follow(self) -> None:
+        """Ask for open streams of which parts are missing, one after the other."""
+        while (place := self._streams.take()) is not None:
+            conversation_id, seq = place
+            try:
+                page = await self._sync.fetch(conversation_id, seq - 1, 1, history=True)
+            except NotFoundError:
+                self._streams.gone(place)
+            except RefusedError as error:
+                self._streams.again(place)
+                await anyio.sleep(self._backoff.delay_s(1, error.retry_after_s))
+            else:
+                self._inbox.shown(page)
 
     async def _read(self) -> None:
         while True:

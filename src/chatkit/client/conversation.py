@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UnsetType
 
 from ..core.cursors import RECEIPT_MEMBERS_MAX
-from ..core.marks import named_seq
+from ..core.marks import named_seq, stream_end
 from ..core.renewal import Renewal
 from ..core.resend import Key
 from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
@@ -672,7 +672,8 @@ def _said(message: Message, target: int) -> ChatEvent:
     place = (message.conversation_id, message_id, target, message.sender_id)
     content, reaction = payload.get("payload"), payload.get("reaction")
     if message.type == "EDIT" and isinstance(content, dict):
-        return MessageEdited(*place, Edit(message.seq, message.server_ts, content))
+        ends = stream_end(payload.get("ends"))
+        return MessageEdited(*place, Edit(message.seq, message.server_ts, content, ends))
     if message.type == "REACTION" and isinstance(reaction, str):
         return ReactionChanged(*place, reaction, payload.get("removed") is True, message.seq)
     return MessageReceived(message)

@@ -34,6 +34,7 @@ from .events import (
     MessageReceived,
     MessageSent,
     SendFailed,
+    StreamGrew,
 )
 
 _EVENTS_PER_TURN = 64
@@ -288,4 +289,6 @@ class EventQueue:
 def _size_of(event: ChatEvent) -> int:
     if isinstance(event, MessageReceived):
         return size_of(event.message)
+    if isinstance(event, StreamGrew):
+        return EVENT_BYTES + len(event.text)
     return size_of_payload(event.edit.payload) if isinstance(event, MessageEdited) else EVENT_BYTES

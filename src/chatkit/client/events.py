@@ -73,7 +73,7 @@ class MessageEdited(msgspec.Struct, frozen=True):
     """The author of the message at `seq` says it in other words: show `edit.payload` in its place.
 
     The message itself stays as it was sent, and so do earlier edits; `history` shows the latest. It may be of a message
-    that this user does not see.
+    that this user does not see. Where `edit.ends` is set, a streamed message ended with it: that is no correction.
     """
 
     conversation_id: str
@@ -96,6 +96,19 @@ class ReactionChanged(msgspec.Struct, frozen=True):
     reaction: str
     removed: bool
     reaction_seq: int
+
+
+class StreamGrew(msgspec.Struct, frozen=True):
+    """A streamed message grew: `text` is all of it so far. Its end comes as `MessageEdited` with `edit.ends`.
+
+    Ephemeral: dropped when the buffer is full; a later one says more. Several parts may be one event.
+    """
+
+    conversation_id: str
+    message_id: str
+    seq: int
+    parts: int
+    text: str
 
 
 class MessageSent(msgspec.Struct, frozen=True):
@@ -210,7 +223,7 @@ class EpochChanged(msgspec.Struct, frozen=True):
 
 
 ConnectionEvent = Connecting | Connected | Reconnecting | Disconnected
-EphemeralEvent = ReceiptChanged | ReceiptCounts | Typing | PresenceChanged
+EphemeralEvent = ReceiptChanged | ReceiptCounts | Typing | PresenceChanged | StreamGrew
 ChatEvent = (
     Connecting
     | Connected
@@ -224,6 +237,7 @@ ChatEvent = (
     | MessageHeld
     | SendFailed
     | ReactionChanged
+    | StreamGrew
     | ReceiptChanged
     | ReceiptCounts
     | Typing

@@ -16,6 +16,7 @@ from ..wire.codec import Codec
 from ._retry import Backoff
 from .conversation import Conversation, Conversations
 from .inbox import Batches
+from .open_streams import OpenStreams
 from .requests import ConnectionStatus
 from .store.base import LocalStore
 from .sync import Sync
@@ -37,6 +38,7 @@ class History:
         sync: Fetches pages.
         status: Whether there is a connection to fetch over.
         backoff: Waits where logs are replaced faster than they can be read.
+        streams: How far streamed messages have come.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class History:
         sync: Sync,
         status: ConnectionStatus,
         backoff: Backoff,
+        streams: OpenStreams,
     ) -> None:
+        self._streams = streams
         self._codec = codec
         self._store = store
         self._conversations = conversations
@@ -219,7 +223,7 @@ class History:
         if not messages:
             return messages
         naming = self._store.naming(conversation_id, messages[0].seq, messages[-1].seq)
-        return marked(messages, [*messages, *naming])
+        return [self._streams.shown(it) for it in marked(messages, [*messages, *naming])]
 
 
 async def _downwards(

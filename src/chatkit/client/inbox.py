@@ -23,7 +23,8 @@ from ..wire.payload import encode, is_same
 from .config import DeliveredWhen
 from .conversation import Conversation, Conversations, Effects, UnknownConversation
 from .event_queue import EventQueue
-from .events import ChatEvent, ConversationChanged, MessageSent, PresenceChanged, Typing
+from .events import ChatEvent, ConversationChanged, MessageSent, PresenceChanged, StreamGrew, Typing
+from .open_streams import OpenStreams
 from .outbox import DELIVERED_REF, READ_REF, Cursors, Outbox
 from .reports import ClientReports
 from .store.base import EncodedMessage, LocalStore, refused_for_now
@@ -45,6 +46,7 @@ class Batches:
         events: Where the app's events go.
         taken: How far the app has taken them.
         delivered_when: Whether what is confirmed is `stored` or `taken`.
+        streams: Which streamed messages are open.
         reports: Tells instruments of each batch.
 
     Attributes:
@@ -60,6 +62,7 @@ class Batches:
         events: EventQueue,
         taken: TakenCursors,
         delivered_when: DeliveredWhen,
+        streams: OpenStreams,
         reports: ClientReports,
     ) -> None:
         self._store = store
@@ -69,6 +72,7 @@ class Batches:
         self._events = events
         self._taken = taken
         self._delivered_when = delivered_when
+        self._streams = streams
         self._reports = reports
         self.failure: Exception | None = None
 
@@ -160,6 +164,7 @@ class Batches:
                 self._events.forget_above(change.conversation_id, change.forget_above)
         self._taken.committed(changes, effects.deliveries)
         for delivery in effects.deliveries:
+            self._streams.note(delivery.event)
             self._events.put(delivery, droppable=self._has_waiter(delivery.event))
         for key, outcome in (*effects.outcomes, *effects.held_sends):
             self._outbox.on_committed(key, outcome)
@@ -205,6 +210,7 @@ class Inbox:
         cursors: How far this device has received and read.
         events: Says whether the app has room.
         batches: Stores what each frame leads to.
+        streams: Takes parts of streamed messages.
     """
 
     def __init__(
@@ -216,7 +222,9 @@ class Inbox:
         cursors: Cursors,
         events: EventQueue,
         batches: Batches,
+        streams: OpenStreams,
     ) -> None:
+        self._streams = streams
         self._codec = codec
         self._conversations = conversations
         self._sync_queue = sync_queue
@@ -235,6 +243,18 @@ class Inbox:
         with self._batches.batch() as effects:
             for event, message in zip(events, decoded, strict=True):
                 self._apply(effects, event, message)
+        for event in events:  # the messages that they are of may have come in this very frame
+            if isinstance(event, ev.StreamPartPush):
+                self._grew(self._streams.part(event))
+
+    def shown(self, page: ev.SyncPage) -> None:
+        """A page that was asked for to see how far a stream has come."""
+        for message in all_readable(self._codec, page):
+            self._grew(self._streams.see(message))
+
+    def _grew(self, event: StreamGrew | None) -> None:
+        if event is not None:
+            self._events.put(event)
 
     def too_large(self, send: PendingSend) -> None:
         """A message that the server's host does not let through: refused for good, as one batch."""

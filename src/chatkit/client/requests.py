@@ -1,8 +1,8 @@
-"""Requests over the WebSocket that have an answer of their own, matched by `ref`: SYNC, RECALL, AUTH_REFRESH.
+"""Requests over the WebSocket with an answer of their own, matched by `ref`: SYNC, RECALL, AUTH_REFRESH, STREAM_PART.
 
-Answers go straight to the one who asked. Every wait has a deadline. What the app asks for (RECALL) is bounded; the
-client's own requests always pass: SYNC has a window of its own, and one login is renewed at a time. `ConnectionStatus`
-says whether there is a connection to ask over.
+Answers go straight to the one who asked. Every wait has a deadline. What the app asks for (RECALL, STREAM_PART) is
+bounded; the client's own requests always pass: SYNC has a window of its own, and one login is renewed at a time.
+`ConnectionStatus` says whether there is a connection to ask over.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ..transport.failure import said
 from ..wire import events as ev
 from ._retry import ask_repeatedly, retrying
 
-Asking = ev.Sync | ev.Recall | ev.AuthRefresh
-Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk
+Asking = ev.Sync | ev.Recall | ev.AuthRefresh | ev.StreamPartCommand
+Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk | ev.StreamAck
 _T = TypeVar("_T")
 
 EXPLANATION_MAX = 600
@@ -170,7 +170,7 @@ class Requests:
         """
         if not self._connected:
             raise ConnectionLostError("not connected")
-        of_app = isinstance(event, ev.Recall)
+        of_app = isinstance(event, ev.Recall | ev.StreamPartCommand)
         if of_app and sum(waiting.of_app for waiting in self._waiting.values()) >= self._requests_max:
             raise QueueFullError(f"{self._requests_max} requests wait for their answer already")
         self._count += 1
@@ -194,7 +194,7 @@ class Requests:
             return False
         if isinstance(event, ev.ErrorEvent):
             waiting.error = error_of(event)
-        elif isinstance(event, ev.SyncPage | ev.MsgAck | ev.AuthOk):
+        elif isinstance(event, Answer):
             waiting.answer = event
         waiting.done.set()
         return True

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from .._arguments import list_of_ids
+from ..core.marks import stream_end
 from ..errors import BadRequestError, ConfigurationError, ProtocolError
-from ..types import Edit, Marks, Message, MessageRef, Payload, Reaction, Sent
+from ..types import Edit, Marks, Message, MessageRef, Payload, Reaction, Sent, StreamEnd, StreamProgress
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ..wire.http import UnixMs, UserIds
@@ -177,6 +178,21 @@ def edit_payload(message: Message | Sent, content: str | Payload) -> Payload:
     return {"type": "EDIT", **named, "payload": payload_of(content)}
 
 
+def stream_payload(
+    text: str, reply_to: Message | Sent | MessageRef | None, fallback_text: str | None
+) -> Payload:
+    """The beginning of a streamed message."""
+    payload: Payload = {"type": "STREAM", "text": text}
+    if fallback_text is not None:
+        payload["fallbackText"] = fallback_text
+    return payload if reply_to is None else reply(payload, reply_to)
+
+
+def end_payload(message: Message | Sent, content: str | Payload, ends: StreamEnd) -> Payload:
+    """The end of a streamed message."""
+    return {**edit_payload(message, content), "ends": ends}
+
+
 def reaction_payload(message: Message | Sent, reaction: str, *, removed: bool) -> Payload:
     """A REACTION to an earlier message."""
     _check_names(message)
@@ -252,28 +268,35 @@ def all_readable(codec: Codec, page: ev.SyncPage) -> list[Message]:
 
 def marks_of(codec: Codec, entry: ev.LogEntry, head_seq: int) -> Marks | None:
     """What a page says that was said of an entry. Raises ProtocolError for an edit that is no object."""
-    if isinstance(entry.edit, UnsetType) and isinstance(entry.reactions, UnsetType):
+    if entry.edit is UNSET and entry.reactions is UNSET and entry.stream is UNSET:
         return None
     edit = None
     if not isinstance(entry.edit, UnsetType):
         payload = entry.edit.payload
         content = None if isinstance(payload, UnsetType) else codec.payload(payload)
-        edit = Edit(entry.edit.seq, entry.edit.server_ts, content)
+        edit = Edit(entry.edit.seq, entry.edit.server_ts, content, stream_end(entry.edit.ends))
     listed = () if isinstance(entry.reactions, UnsetType) else entry.reactions
-    return Marks(head_seq, edit, tuple(Reaction(it.reaction, it.count, tuple(it.user_ids)) for it in listed))
+    reactions = tuple(Reaction(it.reaction, it.count, tuple(it.user_ids)) for it in listed)
+    stream = entry.stream
+    progress = None if isinstance(stream, UnsetType) else StreamProgress(stream.parts, stream.text)
+    return Marks(head_seq, edit, reactions, progress)
 
 
 def _message(codec: Codec, entry: Logged, head_seq: int) -> Message:
     client_msg_id = entry.client_msg_id if isinstance(entry.client_msg_id, str) else None
+    payload = codec.payload(entry.payload)
+    marks = marks_of(codec, entry, head_seq) if isinstance(entry, ev.LogEntry) else None
+    if marks is None and isinstance(entry, ev.LogEntry) and payload.get("type") == "STREAM":
+        marks = Marks(head_seq)  # a page that does not show it open says that it is not
     return Message(
         entry.conversation_id,
         entry.seq,
         entry.message_id,
         entry.sender_id,
         entry.server_ts,
-        codec.payload(entry.payload),
+        payload,
         client_msg_id,
-        marks_of(codec, entry, head_seq) if isinstance(entry, ev.LogEntry) else None,
+        marks,
     )
 
 

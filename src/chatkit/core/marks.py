@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from ..types import Edit, Marks, Message, Reaction
+from ..types import Edit, Marks, Message, Reaction, StreamEnd
 from ..wire.payload import EVERYBODY
 from .log.marks import REACTION_USERS_MAX
 
@@ -29,6 +29,11 @@ def mentioned_by(message: Message, user_id: str) -> bool:
     said = message.payload.get("payload") if message.type == "EDIT" else message.payload
     named = said.get("mentions") if isinstance(said, dict) else None
     return isinstance(named, list) and (user_id in named or EVERYBODY in named)
+
+
+def stream_end(said: object) -> StreamEnd | None:
+    """What an EDIT says by `ends`: that it ends a stream, and how; None for anything else."""
+    return "WHOLE" if said == "WHOLE" else "CUT_OFF" if said == "CUT_OFF" else None
 
 
 def marked(messages: Iterable[Message], naming: Iterable[Message]) -> list[Message]:
@@ -62,12 +67,13 @@ def _after(message: Message, marks: Marks, entry: Message) -> Marks:
         content = payload.get("payload")
         if entry.sender_id != message.sender_id or not isinstance(content, dict):
             return replace(marks, as_of_seq=entry.seq)
-        return Marks(entry.seq, Edit(entry.seq, entry.server_ts, content), marks.reactions)
+        edit = Edit(entry.seq, entry.server_ts, content, stream_end(payload.get("ends")))
+        return Marks(entry.seq, edit, marks.reactions)
     reaction = payload.get("reaction")
     if not isinstance(reaction, str):
         return replace(marks, as_of_seq=entry.seq)
     reactions = _reacted(marks.reactions, reaction, entry.sender_id, removed=payload.get("removed") is True)
-    return Marks(entry.seq, marks.edit, reactions)
+    return replace(marks, as_of_seq=entry.seq, reactions=reactions)
 
 
 def _reacted(

@@ -25,6 +25,7 @@ class Allowance:
         self._clock = clock
         self._sends: RateLimiter[str] = RateLimiter(limits.sends_per_user)
         self._sends_to: RateLimiter[str] = RateLimiter(limits.sends_per_conversation)
+        self._parts: RateLimiter[str] = RateLimiter(limits.stream_parts_per_user)
         self._events: RateLimiter[str] = RateLimiter(limits.events_per_user)
         self._counts_events = limits.events_per_user is not None
         self._events_beyond: RateLimiter[str] = RateLimiter(limits.events_per_user)
@@ -74,6 +75,10 @@ class Allowance:
     def goes_on(self, user_id: str) -> bool:
         """Count an event that was refused as one too many. Returns whether these come at more than the rate too."""
         return self._events_beyond.admit(user_id, self._clock.now_s()) > 0
+
+    def stream_part(self, user_id: str) -> None:
+        """A part of a streamed message. Raises RateLimitedError."""
+        self._take("parts", (self._parts, user_id, 1.0))
 
     def typing(self, user_id: str, conversation_id: str) -> None:
         """A TYPING. Raises RateLimitedError."""

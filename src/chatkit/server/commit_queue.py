@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from msgspec import UnsetType
 
-from ..storage.base import AdvanceDelivered, AdvanceRead, Append
+from ..storage.base import AdvanceDelivered, AdvanceRead, Append, AppendPart
 from .overlap import keys_of
 from .pending import PendingCommand, price
 from .session import Session
@@ -38,7 +38,7 @@ no more of it than of any user, so that a storm of them does not hold messages u
 Cursor = AdvanceDelivered | AdvanceRead
 """What may rest."""
 
-_LEAVE_OTHERS: Final = frozenset({Append, AdvanceDelivered, AdvanceRead})
+_LEAVE_OTHERS: Final = frozenset({Append, AppendPart, AdvanceDelivered, AdvanceRead})
 
 _Place = tuple[Session, str, type[Cursor]]
 

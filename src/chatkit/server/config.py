@@ -42,6 +42,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
         recall_window_s: How long after sending an author may recall.
         edit_window_s: How long after sending an author may edit; None: for ever.
+        stream_idle_s: A streamed message whose author is silent so long is ended with what there is of it, as cut off.
         members_max: Most members of a group.
         readd_after_leaving: Whether a group's owner may add users again who left it by their own choice; if not, only
             the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
@@ -80,6 +81,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     token_leeway_s: float = 30.0
     recall_window_s: float = 120.0
     edit_window_s: float | None = 900.0
+    stream_idle_s: float = 60.0
     members_max: int = 1_000
     readd_after_leaving: bool = True
     presence: bool = False

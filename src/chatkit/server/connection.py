@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import UNSET, UnsetType
 
 from ..core.connection import SERVER_RECEIVES, State
-from ..errors import BadRequestError, RefusedError, TooLargeError
+from ..errors import BadRequestError, PartOutOfOrderError, RefusedError, TooLargeError
 from ..wire import events as ev
 from ..wire.codec import BadItem, Codec
 
@@ -173,6 +173,7 @@ class Connection(ABC):
                 conversation_id=conversation_id,
                 client_msg_id=client_msg_id,
                 server_ts=server_ts,
+                expected_part=error.expected_part if isinstance(error, PartOutOfOrderError) else UNSET,
             )
         )
 

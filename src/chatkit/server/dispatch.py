@@ -20,6 +20,7 @@ from .login import Login
 from .presence import PresenceService
 from .restoration import Restoration
 from .session import Session
+from .streams import Streams
 from .sync import Sync
 from .typing import Typing
 
@@ -34,6 +35,7 @@ class Dispatch:
         sync: Sync,
         typing: Typing,
         presence: PresenceService,
+        streams: Streams,
         allowance: Allowance,
         hub: Hub,
         restoration: Restoration,
@@ -59,6 +61,7 @@ class Dispatch:
             ev.Sync: sync.request,
             ev.Recall: engine.recall,
             ev.TypingCommand: typing.request,
+            ev.StreamPartCommand: streams.part,
             ev.PresenceCommand: presence.request,
             ev.AuthRefresh: login.request_refresh,
             ev.Ping: self._ping,

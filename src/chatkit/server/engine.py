@@ -30,8 +30,10 @@ from ..storage.base import (
     CreateConversation,
     Done,
     EndLogins,
+    EndStream,
     Expire,
     HeldRecord,
+    IdleStream,
     Mute,
     Outcome,
     Recall,
@@ -302,21 +304,32 @@ class Engine:
     def append(self, conversation_id: str, sender_id: str, client_msg_id: str, payload: Any) -> Append:
         """A user's message. Raises BadRequestError or TooLargeError for a payload nobody may store."""
         encoded = canonical(payload)
-        keyed = self._keyed.copy()
-        keyed.update(encoded)
-        mac = keyed.digest()
         return Append(
             conversation_id,
             sender_id,
             client_msg_id,
             encoded,
-            mac,
+            self._mac(encoded),
             self._now_ms(),
             self.policy,
             self._edit_window_ms,
             self._keeps_blobs,
             is_plain(payload),
         )
+
+    def end_stream(self, it: IdleStream) -> EndStream:
+        """The end of a stream whose author is silent. Its key is the server's secret, so that no user has used it."""
+        edit = {
+            "type": "EDIT",
+            "messageId": it.message_id,
+            "seq": it.seq,
+            "ends": "CUT_OFF",
+            "payload": {"type": "TEXT", "text": it.text},
+        }
+        payload = canonical(edit)
+        key = "end-" + self._mac(it.message_id.encode()).hex()
+        place = (it.conversation_id, it.message_id, it.author_id, it.at_ms)
+        return EndStream(*place, key, payload, self._mac(payload), self._now_ms())
 
     def review(
         self, held: HeldRecord, by: str | None, *, release: bool, reason: str, payload: bytes | None

@@ -31,18 +31,21 @@ def log_entries(page: Page, codec: Codec) -> list[ev.LogEntry]:
 def log_entry(entry: Entry, codec: Codec) -> ev.LogEntry:
     """One entry as it travels, with what was said of it later."""
     listed = _logged(ev.LogEntry, entry, codec, entry.client_msg_id)
-    if entry.edit is None and not entry.reactions:
+    if entry.edit is None and not entry.reactions and entry.stream is None:
         return listed
+    stream = entry.stream
     return replace(
         listed,
         edit=UNSET if entry.edit is None else _edit(entry.edit, codec),
         reactions=[ev.EntryReactions(it.reaction, it.count, list(it.user_ids)) for it in entry.reactions]
         or UNSET,
+        stream=UNSET if stream is None else ev.EntryStream(stream.parts, stream.text),
     )
 
 
 def _edit(edit: StoredEdit, codec: Codec) -> ev.EntryEdit:
-    return ev.EntryEdit(edit.seq, edit.server_ts, codec.raw(edit.payload) if edit.payload else UNSET)
+    payload = codec.raw(edit.payload) if edit.payload else UNSET
+    return ev.EntryEdit(edit.seq, edit.server_ts, payload, edit.ends or UNSET)
 
 
 def _logged(kind: type[_LoggedT], entry: Entry, codec: Codec, client_msg_id: str | None) -> _LoggedT:

@@ -20,10 +20,12 @@ from ..storage.base import (
     AdvanceDelivered,
     AdvanceRead,
     Append,
+    AppendPart,
     BanMember,
     Command,
     ConfirmMessage,
     CreateConversation,
+    EndStream,
     Expire,
     ForgetDevices,
     ImportEntries,
@@ -106,6 +108,8 @@ def _seen(command: SeeDevices) -> tuple[str, ...]:
 
 _KEYS: Final[dict[type, Callable[[Any], tuple[str, ...]]]] = {
     Append: _conversation,
+    AppendPart: _conversation,
+    EndStream: _conversation,
     ModeratedAppend: _conversation,
     ReportMessage: _by_entry,
     ResolveReports: _by_entry,

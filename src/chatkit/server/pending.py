@@ -17,9 +17,11 @@ from ..errors import HeldError, UnavailableError
 from ..storage.base import (
     AddMembers,
     Append,
+    AppendPart,
     Command,
     ConfirmMessage,
     CreateConversation,
+    EndStream,
     Held,
     OpenSession,
     Outcome,
@@ -115,10 +117,12 @@ class PendingCommand(msgspec.Struct):
 _PRICES: dict[type[Command], int] = {
     Recall: 3,
     Review: 10,
+    EndStream: 4,
     ConfirmMessage: 2,
     OpenSession: 4,
     ResumeSession: 4,
 }
+_PART_PRICE = 2
 _MEMBER_PRICE = 3
 """A new member is a membership, cursors and an audit row."""
 
@@ -128,6 +132,8 @@ def price(pending: PendingCommand) -> None:
     command = pending.command
     if isinstance(command, Append):  # nearly all are
         pending.payload_bytes = len(command.payload)
+    elif type(command) is AppendPart:
+        pending.cost, pending.payload_bytes = _PART_PRICE, command.size
     elif type(command) is CreateConversation:
         pending.cost = 1 + _MEMBER_PRICE * len(command.member_ids)
     elif type(command) is AddMembers:

@@ -21,6 +21,7 @@ from ..storage.base import (
     AdvanceDelivered,
     Append,
     Appended,
+    AppendPart,
     BanMember,
     BlobReserved,
     BlobsCollected,
@@ -29,11 +30,13 @@ from ..storage.base import (
     CreateConversation,
     Created,
     Done,
+    EndStream,
     Entry,
     Held,
     MembersChanged,
     Mute,
     Outcome,
+    PartAppended,
     Recall,
     Recalled,
     Refused,
@@ -51,6 +54,7 @@ from ..wire import events as ev
 from .access import Access
 from .allowance import Allowance
 from .cluster.bridge import ClusterBridge
+from .cluster.messages import StreamPart
 from .cluster.reconcile_queue import ReconcileQueue
 from .commit_queue import HOST
 from .config import ServerConfig
@@ -67,6 +71,7 @@ logger = logging.getLogger(__name__)
 
 _MAY_APPEND: Final = (
     Append,
+    EndStream,
     Review,
     RemoveMember,
     BanMember,
@@ -107,6 +112,7 @@ class Publisher:
         self._sessions_per_user = config.limits.sessions_per_user
         self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
             Appended: self._stored,
+            PartAppended: self._part_stored,
             Held: self._held,
             Reviewed: self._reviewed,
             Recalled: self._stored,
@@ -219,6 +225,27 @@ class Publisher:
         deliveries = self._publish(entry, session)
         self._retitled(pending.command, entry)
         return deliveries
+
+    def _part_stored(self, pending: PendingCommand, outcome: PartAppended) -> int:
+        session, command = pending.session, pending.command
+        assert isinstance(command, AppendPart)
+        if session is not None:
+            session.answer(
+                ev.StreamAck(
+                    conversation_id=outcome.conversation_id,
+                    message_id=outcome.message_id,
+                    seq=outcome.seq,
+                    part=outcome.parts,
+                    ref=pending.ref,
+                )
+            )
+        if outcome.repeat:
+            return 0
+        place = (outcome.conversation_id, outcome.epoch, outcome.message_id, outcome.seq)
+        part = StreamPart(*place, command.part, command.text)
+        if self._bridge is not None:
+            self._bridge.part(part)
+        return self._hub.push_part(part, session)
 
     def _answer(self, session: Session, pending: PendingCommand, outcome: Appended | Recalled) -> None:
         payload = stored_instead(pending.command, outcome)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from ..core.marks import stream_end
 from ..core.search import parse_query
 from ..storage.base import Entry
 from ..storage.search import TS_MAX, Wanted
@@ -108,7 +109,9 @@ def _hit(it: Found) -> SearchHit:
 def _marks(entry: Entry) -> Marks | None:
     if entry.edit is None and not entry.reactions:
         return None
-    said = entry.edit
-    edit = None if said is None else Edit(said.seq, said.server_ts, msgspec.json.decode(said.payload))
+    said, edit = entry.edit, None
+    if said is not None:
+        content = msgspec.json.decode(said.payload)
+        edit = Edit(said.seq, said.server_ts, content, stream_end(said.ends))
     reactions = tuple(Reaction(it.reaction, it.count, it.user_ids) for it in entry.reactions)
     return Marks(entry.seq if edit is None else edit.seq, edit, reactions)

@@ -27,7 +27,7 @@ from ..ports import Ports
 from ..push.base import PushProvider
 from ..queue.base import Connects as QueueConnects
 from ..queue.base import Queue
-from ..storage.base import ContactReader, Done, ModerationReader, Store
+from ..storage.base import ContactReader, Done, ModerationReader, Store, StreamReader
 from ..types import Explanation
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -86,6 +86,7 @@ from .seq_check import SeqCheck
 from .session import Session
 from .sessions import Sessions
 from .signals import forget, keep_back, stay_between
+from .streams import Streams
 from .sync import Sync
 from .typing import Typing
 from .watchdog import Watchdog
@@ -298,6 +299,16 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             spawn,
             self._instruments,
         )
+        self._streams = Streams(
+            store if isinstance(store, StreamReader) else None,
+            engine,
+            self._committer,
+            self.allowance,
+            config,
+            ports.clock,
+            moderated=self._moderator is not None,
+            unseen=self._moderation_config.parts_unseen,
+        )
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
         self.erasures = Erasures(self.engine, store, ports.clock)
@@ -307,6 +318,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self.sync,
             typing,
             self.presence,
+            self._streams,
             self.allowance,
             hub,
             self._restoration,
@@ -536,6 +548,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             )
             self._background.every(LOOK_S, expiry.look)
         self._background.start(self._host_sends.run)
+        self._background.every(self._streams.look_s, self._streams.end_idle)
         self._background.start(self._reconciler.run)
         if self._bridge is not None:
             self._background.start(self._bridge.run)

@@ -212,6 +212,10 @@ class Sync:
             bounds = (event.last_seq, limit, epoch)
             history = event.history is True
             page = await self.page(event.conversation_id, session.user_id, *bounds, history=history)
+            if not self._hub.show_streams(
+                session, page.conversation_id, page.entries
+            ):  # one grew while it was read
+                page = await self.page(event.conversation_id, session.user_id, *bounds, history=history)
             if event.conversation_id not in session.last_pushed_seq:
                 raise NotFoundError("no such conversation")  # left while the page was read
         except RefusedError as error:

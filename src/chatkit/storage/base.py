@@ -37,6 +37,8 @@ from ..core.log.commands import (
     Revoke as Revoke,
     SeeDevices as SeeDevices,
     Append as Append,
+    AppendPart as AppendPart,
+    EndStream as EndStream,
     BlockUser as BlockUser,
     HoldBounds as HoldBounds,
     ModeratedAppend as ModeratedAppend,
@@ -94,6 +96,8 @@ from ..core.log.outcomes import (
     StoredEdit as StoredEdit,
     Entry as Entry,
     Reactions as Reactions,
+    PartAppended as PartAppended,
+    Streamed as Streamed,
     Held as Held,
     Imported as Imported,
     Reviewed as Reviewed,
@@ -129,6 +133,7 @@ from .blobs import (
     BlobRow as BlobRow,
     DueBlob as DueBlob,
 )
+from .streams import IdleStream as IdleStream, StreamReader as StreamReader
 from .audit import (
     AuditFilter as AuditFilter,
     AuditReader as AuditReader,

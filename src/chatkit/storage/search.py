@@ -228,7 +228,7 @@ def candidate_of(
 ) -> Candidate:
     """A row of the log as a user gets it: with what was said of it later, and its key if it is theirs."""
     name, own = message_id(key, row_epoch, seq), client_msg_id if sender_id == user_id else None
-    said = (marks.edit, marks.reactions)
+    said = (marks.edit, marks.reactions, marks.stream)
     return Candidate(
         place, Entry(conversation_id, epoch, name, seq, sender_id, server_ts, payload, own, *said)
     )

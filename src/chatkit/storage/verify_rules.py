@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 Check = Literal[
     "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "edit", "reaction",
-    "mention", "pin", "membership", "cursor", "device", "outbox", "audit", "block", "archive", "moderation",
+    "mention", "pin", "stream", "membership", "cursor", "device", "outbox", "audit", "block", "archive", "moderation",
 ]  # fmt: skip
 """What a finding is about."""
 
@@ -110,6 +110,8 @@ RULES: Final = (
     _orphans("reaction", "reaction"),
     _orphans("mention", "mention"),
     _orphans("pin", "pin"),
+    _orphans("stream", "stream"),
+    _orphans("stream", "stream_part"),
     _orphans("cursor", "member_cursor"),
     _orphans("cursor", "device_cursor"),
     _orphans("cursor", "device_exact"),
@@ -185,6 +187,31 @@ RULES: Final = (
         "t.seq, t.pinned_by_seq",
         "pin AS t",
         f"{_KIND_AT.format('t.seq')} <> 'USER' OR {_KIND_AT.format('t.pinned_by_seq')} <> 'PINNED'",
+    ),
+    _rule(
+        "stream",
+        "{name} has an open stream at seq {0}, which is no message that takes parts",
+        "t.seq",
+        "stream AS t",
+        f"{_KIND_AT.format('t.seq')} <> 'USER' OR EXISTS (SELECT 1 FROM recall AS r "  # noqa: S608
+        "WHERE r.conversation_key = t.conversation_key AND r.seq = t.seq) OR EXISTS (SELECT 1 FROM edit AS e "
+        "WHERE e.conversation_key = t.conversation_key AND e.seq = t.seq)",
+    ),
+    _rule(
+        "stream",
+        "{name} has {0} parts of an open stream at seq {1}, and counts {2}",
+        "(SELECT count(*) FROM stream_part AS p WHERE p.conversation_key = t.conversation_key AND p.seq = t.seq), "
+        "t.seq, t.parts + 1",
+        "stream AS t",
+        "(SELECT count(*) FROM stream_part AS p WHERE p.conversation_key = t.conversation_key AND p.seq = t.seq "
+        "AND p.part BETWEEN 0 AND t.parts) <> t.parts + 1",
+    ),
+    _rule(
+        "stream",
+        "{name} has part {0} of a stream at seq {1} that is not open",
+        "t.part, t.seq",
+        "stream_part AS t",
+        "NOT EXISTS (SELECT 1 FROM stream AS s WHERE s.conversation_key = t.conversation_key AND s.seq = t.seq)",
     ),
     _rule(
         "membership",

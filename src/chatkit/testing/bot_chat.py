@@ -10,7 +10,7 @@ import anyio
 from .._event_loop import OwnerTask
 from ..bots.bot import Bot
 from ..client.client import ChatClient
-from ..client.events import MessageReceived
+from ..client.events import MessageEdited, MessageReceived
 from ..server.server import ChatServer
 from ..types import Message, Sent
 from .devices import Devices
@@ -43,17 +43,17 @@ class BotChat:
         return await self.client.send(self.conversation_id, text)
 
     async def ask(self, text: str) -> str:
-        """Say something. Returns the bot's first text after it.
+        """Say something. Returns the bot's first text after it; of a message that grows, all of it once it has ended.
 
         Raises:
             TimeoutError: None came within a minute; of virtual time, where the test runs in it.
         """
         sent = await self.send(text)
-        return (await self._next(sent.seq)).text
+        return await self._next(sent.seq)
 
     async def next_text(self) -> str:
         """The bot's next text that `ask` and this have not given yet. Raises TimeoutError, as `ask`."""
-        return (await self._next(0)).text
+        return await self._next(0)
 
     async def texts(self) -> list[str]:
         """All that the bot has written here, in order; of the newest 200 entries."""
@@ -66,11 +66,20 @@ class BotChat:
         self._running.cancel()
         await anyio.wait_all_tasks_blocked()
 
-    async def _next(self, after_seq: int) -> Message:
+    async def _next(self, after_seq: int) -> str:
+        growing = 0
         with anyio.move_on_after(ANSWER_S):
             async for event in self.client.events():
+                if (
+                    isinstance(event, MessageEdited)
+                    and event.seq == growing
+                    and event.edit.payload is not None
+                ):
+                    return str(event.edit.payload.get("text", ""))
                 if isinstance(event, MessageReceived) and self._is_answer(event.message, after_seq):
-                    return event.message
+                    if not event.message.is_open:
+                        return event.message.text
+                    growing = growing or event.message.seq
         raise TimeoutError(f"the bot has not answered within {ANSWER_S:g} s")
 
     def _is_answer(self, message: Message, after_seq: int) -> bool:

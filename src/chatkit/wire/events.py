@@ -18,6 +18,13 @@ SEQ_MAX = 2**53 - 1
 LOG_TOKEN_MAX = 64
 FRAME_BYTES_MAX = 1_000_000
 PAYLOAD_BYTES_MAX = 64 * 1024
+STREAM_PART_BYTES_MAX = 8 * 1024
+"""One part of a streamed message, as JSON in UTF-8."""
+
+STREAM_BYTES_MAX = 60 * 1024
+"""All parts of one, likewise: with what an EDIT has around it, its end is a payload that is taken."""
+
+STREAM_PARTS_MAX = 4_096
 BATCH_MAX = 256
 PAGE_MAX = 200
 PROTOCOL_VERSION = "1.0"
@@ -143,6 +150,19 @@ class TypingCommand(Event, frozen=True, tag="TYPING"):
     ref: Ref | UnsetType = UNSET
 
 
+class StreamPartCommand(Event, frozen=True, tag="STREAM_PART"):
+    """The next part of one's own open stream; answered by STREAM_ACK once it is durable.
+
+    Part 0, with an empty text, says that the author is still there, and asks how many parts there are.
+    """
+
+    conversation_id: Id
+    message_id: MessageId
+    part: Seq
+    text: str
+    ref: Ref | UnsetType = UNSET
+
+
 class PresenceCommand(Event, frozen=True, tag="PRESENCE"):
     """The user is at this device, or away from it, from here on until the connection ends. Opt-in."""
 
@@ -171,6 +191,7 @@ ClientEvent = (
     | Sync
     | Recall
     | TypingCommand
+    | StreamPartCommand
     | PresenceCommand
     | AuthRefresh
     | Ping
@@ -254,12 +275,13 @@ class MsgAck(Event, frozen=True, tag="MSG_ACK"):
 class EntryEdit(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """What a message says since its latest edit: `payload` takes the place of the entry's.
 
-    It is left out where the EDIT entry, which is at `seq`, is in the archive.
+    It is left out where the EDIT entry, which is at `seq`, is in the archive. `ends` says that a stream ended with it.
     """
 
     seq: int
     server_ts: int
     payload: msgspec.Raw | UnsetType = UNSET
+    ends: str | UnsetType = UNSET
 
 
 class EntryReactions(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -270,10 +292,18 @@ class EntryReactions(msgspec.Struct, frozen=True, rename="camel", gc=False):
     user_ids: list[str]
 
 
+class EntryStream(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """An open stream as far as it has come: `text` is the first text with `parts` parts."""
+
+    parts: int
+    text: str
+
+
 class LogEntry(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """One entry in a SYNC_PAGE or an HTTP page: the fields of NEW_MSG without the tag.
 
-    `edit` and `reactions` say how it stands at the head of the page; they are left out where there is nothing.
+    `edit`, `reactions` and `stream` say how it stands at the head of the page; they are left out where there is
+    nothing.
     """
 
     conversation_id: str
@@ -286,6 +316,7 @@ class LogEntry(msgspec.Struct, frozen=True, rename="camel", gc=False):
     client_msg_id: str | UnsetType = UNSET
     edit: EntryEdit | UnsetType = UNSET
     reactions: list[EntryReactions] | UnsetType = UNSET
+    stream: EntryStream | UnsetType = UNSET
 
 
 class NewMsg(Event, frozen=True, tag="NEW_MSG"):
@@ -354,6 +385,27 @@ class TypingPush(Event, frozen=True, tag="TYPING"):
     user_id: str
 
 
+class StreamPartPush(Event, frozen=True, tag="STREAM_PART"):
+    """An open stream grew. Parts may be lost, not reordered: a client with a hole asks for the entry."""
+
+    conversation_id: str
+    epoch: str
+    message_id: str
+    seq: int
+    part: int
+    text: str
+
+
+class StreamAck(Event, frozen=True, tag="STREAM_ACK"):
+    """All parts of the stream up to `part` are durable."""
+
+    conversation_id: str
+    message_id: str
+    seq: int
+    part: int
+    ref: str | UnsetType = UNSET
+
+
 class PresencePush(Event, frozen=True, tag="PRESENCE"):
     """Whether somebody is online changed; `last_seen_ts` comes with OFFLINE."""
 
@@ -398,7 +450,7 @@ class ErrorEvent(Event, frozen=True, tag="ERROR"):
     """One item was refused; the others of its frame were not touched by that.
 
     `server_ts` comes with the refusal of a login: a client whose clock says something else knows why. `reason` says
-    more than the code where an app may care; there may be new ones.
+    more than the code where an app may care; there may be new ones. `expected_part` comes with PART_OUT_OF_ORDER.
     """
 
     code: str
@@ -410,6 +462,7 @@ class ErrorEvent(Event, frozen=True, tag="ERROR"):
     client_msg_id: str | UnsetType = UNSET
     server_ts: int | UnsetType = UNSET
     reason: str | UnsetType = UNSET
+    expected_part: int | UnsetType = UNSET
 
 
 ServerEvent = (
@@ -422,6 +475,8 @@ ServerEvent = (
     | Behind
     | ConversationPush
     | TypingPush
+    | StreamPartPush
+    | StreamAck
     | PresencePush
     | TokenExpiring
     | AuthOk

@@ -7,13 +7,22 @@ message can break a reader and nothing the server must refuse is ever waiting.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import BadRequestError, TooLargeError
-from .events import PAYLOAD_BYTES_MAX, SEQ_MAX, Description, Mentioned, MessageId, Title
+from .events import (
+    PAYLOAD_BYTES_MAX,
+    SEQ_MAX,
+    STREAM_BYTES_MAX,
+    STREAM_PART_BYTES_MAX,
+    Description,
+    Mentioned,
+    MessageId,
+    Title,
+)
 
 DEPTH_MAX = 32
 RECALLED = b'{"type":"RECALLED"}'
@@ -63,7 +72,10 @@ class _Named(msgspec.Struct, rename="camel"):
 
 
 class _Edit(_Named, rename="camel"):
+    """`ends`: it is the end of a streamed message, all of it or as far as its author came."""
+
     payload: dict[str, Any]
+    ends: Literal["WHOLE", "CUT_OFF"] | UnsetType = UNSET
 
 
 class _Reaction(_Named, rename="camel"):
@@ -85,8 +97,17 @@ _Mentions = Annotated[list[Mentioned], Meta(min_length=1, max_length=MENTIONS_MA
 _CONTENTS: dict[str, type] = {"IMAGE": _Media, "VOICE": _Media, "FILE": _Media, "CUSTOM": _Custom}
 """Besides TEXT, what a message can be."""
 
+
+class _Stream(msgspec.Struct, rename="camel"):
+    """A message that begins with `text` and grows by parts."""
+
+    text: str
+    fallback_text: str | UnsetType = UNSET
+
+
 _SHAPES: dict[str, type] = {
     **_CONTENTS,
+    "STREAM": _Stream,
     "EDIT": _Edit,
     "REACTION": _Reaction,
     "PINNED": _Pinned,
@@ -171,6 +192,8 @@ def _check_shape(kind: Any, payload: dict[str, Any], shape: type) -> None:
         raise BadRequestError(f"a {kind} payload needs `blobId` or `url`")
     if isinstance(found, _Title) and (found.title, found.description) == (UNSET, UNSET):
         raise BadRequestError("a TITLE payload needs `title` or `description`")
+    if isinstance(found, _Stream):
+        text_bytes(found.text, STREAM_BYTES_MAX)
     if isinstance(found, _Edit):
         _check_type(payload["payload"], _CONTENTS)
 
@@ -182,6 +205,30 @@ def _convert(where: str, kind: Any, value: object, shape: Any) -> object:
         raise BadRequestError("payload holds a lone surrogate") from None
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadRequestError(f"{where} {kind} payload: {error}".lstrip()) from None
+
+
+def part_bytes(text: str) -> int:
+    """What a part of a streamed message takes of its bound: bytes as JSON in UTF-8, without the quotes.
+
+    Raises:
+        BadRequestError: Nothing in it, or what no payload may hold.
+        TooLargeError: Above the bound of a part.
+    """
+    if not text:
+        raise BadRequestError("a part has a text")
+    return text_bytes(text, STREAM_PART_BYTES_MAX)
+
+
+def text_bytes(text: str, bytes_max: int) -> int:
+    """What a text of a streamed message takes, likewise. Raises BadRequestError or TooLargeError."""
+    _check_text(text)
+    try:
+        size = len(encode(text)) - 2
+    except UnicodeEncodeError:
+        raise BadRequestError("text holds a lone surrogate") from None
+    if size > bytes_max:
+        raise TooLargeError(f"text is {size} bytes; at most {bytes_max} are taken")
+    return size
 
 
 def _check_text(text: Any) -> None:

@@ -13,6 +13,7 @@ from chatkit.wire import events as ev
 from .index import Index
 from .log_view import LogView
 from .standings import ENTRY_ACTIONS, Standings
+from .streams import is_server_made_end
 from .traffic import Arrived
 from .verdict import Breach, Findings
 from .words import of_event, of_log, of_row
@@ -39,6 +40,8 @@ def write_permission(index: Index) -> Findings:
                 single = "the members of a SINGLE never change" if log.name in singles else None
                 yield of_row(log, row, single or _change_not_allowed(log, row, standings))
             else:
+                if is_server_made_end(index, log, row):
+                    continue
                 why = None if log.visible(row.sender_id, row.seq) else f"{row.sender_id} was no member"
                 yield of_row(log, row, why or _silenced(row, standings))
     for it in index.traffic.of(ev.TypingPush):

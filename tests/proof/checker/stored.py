@@ -10,6 +10,7 @@ from chatkit.wire.payload import RECALLED
 from .facts import Ack
 from .index import Index
 from .log_view import LogView
+from .streams import is_server_made_end
 from .verdict import Findings
 from .words import of_ack, of_call, of_event, of_log, of_row
 
@@ -92,7 +93,8 @@ def _never_sent(index: Index, log: LogView, row: Entry) -> str | None:
     assert row.client_msg_id is not None
     calls = index.sends.get((log.name, row.sender_id, row.client_msg_id), [])
     if not calls:
-        return f"{row.sender_id} never sent {row.client_msg_id!r}"
+        made = is_server_made_end(index, log, row)
+        return None if made else f"{row.sender_id} never sent {row.client_msg_id!r}"
     if row.payload == RECALLED or any(row.payload == index.body_sent(call) for call in calls):
         return None
     if row.payload in index.rewrites((log.name, row.sender_id, row.client_msg_id)):

@@ -27,10 +27,12 @@ from .state import (
     MessageRow,
     ModeratedPlace,
     ModeratedRow,
+    Place,
     PushTokenRow,
     ReportRow,
     ResolvedRow,
     State,
+    StreamRow,
     TokenRow,
 )
 
@@ -82,6 +84,10 @@ class Changes(msgspec.Struct, frozen=True):
         pins: (key, seq, seq of the PINNED entry) of what is pinned from now on.
         ended_pins: (key, seq) of what is not any more; what is recalled goes, too.
         descriptions: (description, key).
+        streams: Open streams that begin, or grew.
+        parts: (key, seq, part, text) of new parts.
+        ended_streams: (key, seq) of streams that end, after others have begun and grown. Those below `floors` end by
+            themselves.
         ended: (leave seq, key, user, join seq) of memberships that end.
         joined: (key, user, join seq, leave seq, first seq that may be read or None, role, silenced until) of
             memberships that begin.
@@ -142,6 +148,9 @@ class Changes(msgspec.Struct, frozen=True):
     pins: list[tuple[int, int, int]] = []
     ended_pins: list[tuple[int, int]] = []
     descriptions: list[tuple[str, int]] = []
+    streams: list[StreamRow] = []
+    parts: list[tuple[int, int, int, str]] = []
+    ended_streams: list[Place] = []
     ended: list[tuple[int | None, int, str, int]] = []
     joined: list[tuple[int, str, int, int | None, int | None, GrantedRole, int]] = []
     standings: list[tuple[GrantedRole, int, int, str, int]] = []
@@ -203,6 +212,9 @@ def changes_of(state: State) -> Changes:
         edits=state.new_edits,
         mentions=state.new_mentions,
         descriptions=[(text, key) for key, text in state.changed_descriptions.items()],
+        streams=[*state.changed_streams.values()],
+        parts=state.new_parts,
+        ended_streams=state.ended_streams,
         logins_ended=state.logins_ended,
         tokens=[*state.new_tokens.values()],
         audit=state.audit,

@@ -71,6 +71,50 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     is_plain: bool = False
 
 
+class AppendPart(msgspec.Struct, frozen=True, gc=False):
+    """Add the next part to an open stream of its author's.
+
+    One that is there already changes nothing but when the author was last heard of, whatever it says now; part 0 always
+    is. Refusals: NotFoundError (no such message of the sender's in this conversation, or not a member), ForbiddenError
+    (the author may not write there now), StreamEndedError (it is not open), PartOutOfOrderError (a part before it is
+    missing), TooLargeError (too much, or too many parts: the rest comes with the end).
+
+    Attributes:
+        size: Bytes of `text` as `wire.payload.part_bytes` counts them.
+    """
+
+    conversation_id: str
+    message_id: str
+    sender_id: str
+    part: int
+    text: str
+    size: int
+    at_ms: int
+    policy: Policy = DEFAULT_POLICY
+
+
+class EndStream(msgspec.Struct, frozen=True, gc=False):
+    """The server ends a stream whose author is silent: the EDIT entry stands under the author's name.
+
+    Nobody's rights are asked. Refusals: NotFoundError (no such id), ConflictError (it is not open, or was heard of
+    after `idle_ms`).
+
+    Attributes:
+        idle_ms: It was last heard of then, or before.
+        client_msg_id: A key that no user can have used.
+        payload: An EDIT with `ends`, canonical.
+    """
+
+    conversation_id: str
+    message_id: str
+    author_id: str
+    idle_ms: int
+    client_msg_id: str
+    payload: bytes
+    payload_mac: bytes
+    at_ms: int
+
+
 class HoldBounds(msgspec.Struct, frozen=True, gc=False):
     """How many messages may be held for review: of one user, and in all. Beyond it a hold is refused for now.
 
@@ -811,6 +855,8 @@ class ForgetBlobs(msgspec.Struct, frozen=True, gc=False):
 
 Command = (
     Append
+    | AppendPart
+    | EndStream
     | ModeratedAppend
     | Review
     | ReportMessage

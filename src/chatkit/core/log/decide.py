@@ -8,8 +8,9 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `importing`, `moderation`, `cursors`, `members`, `standing`, `blocks`, `sessions`, `access`
-and `pushing`, each next to the keys that it needs. Why it is so: docs/design/0005-one-decision-core.md.
+The flows are in `messages`, `streams`, `importing`, `moderation`, `cursors`, `members`, `standing`, `blocks`,
+`sessions`, `access` and `pushing`, each next to the keys that it needs. Why it is so:
+docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from . import (
     retention,
     sessions,
     standing,
+    streams,
 )
 from . import commands as c
 from .changes import Changes, Outbox, OutboxRows, changes_of
@@ -41,6 +43,8 @@ from .state import State
 
 _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.Append: messages.append,
+    c.AppendPart: streams.append_part,
+    c.EndStream: streams.end_stream,
     c.ModeratedAppend: moderation.append,
     c.Review: moderation.review,
     c.ReportMessage: moderation.report,
@@ -83,6 +87,8 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
 }
 _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Append: messages.keys_of_append,
+    c.AppendPart: streams.keys_of_part,
+    c.EndStream: streams.keys_of_end,
     c.ModeratedAppend: moderation.keys_of_append,
     c.Review: moderation.keys_of_review,
     c.ReportMessage: moderation.keys_of_report,

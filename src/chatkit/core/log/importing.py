@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Final
 
 from ...errors import BadRequestError, ConflictError
-from . import blobs, members, rules
+from . import blobs, members, rules, stream_rows
 from .audit import note
 from .commands import CreateConversation, ImportedEntry, ImportEntries
 from .keys import Keys
@@ -149,6 +149,7 @@ def _named(
         state.edits.setdefault(place, [])
         state.mentioned.setdefault(place, set())
         state.pins.setdefault(conversation.key, {})
+        state.streams.setdefault(place)
         state.reaction_counts.setdefault(place, 0)
         state.own_reactions.setdefault((*place, sender_id), set())
     return state.places.get(place)
@@ -267,6 +268,7 @@ def _recall(state: State, conversation: ConversationState, entry: ImportedEntry)
     for recalled_seq in (seq, *edits):
         state.recalled[key, recalled_seq] = made.seq
         state.recalls.append((key, recalled_seq, made.seq))
+    stream_rows.end(state, (key, seq))
     blobs.drop(state, row, edits)
     unpin_recalled(state, key, seq)
 

@@ -34,9 +34,10 @@ class Keys:
         removals: How many members the batch removes at most.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
-        edited: Entries of which the edits are needed, by (internal number, seq).
+        edited: Entries of which the edits are needed, and the open stream, by (internal number, seq).
         mentioned: Entries of which is needed whom they and their edits mention, by (internal number, seq).
         pins: Internal numbers of conversations of which is needed what is pinned.
+        streamers: Users of whom is needed how many streams they have open.
         reactions: (internal number, seq, user): what the user reacts with to an entry, and how many reactions it has.
         senders: (internal number, first seq, last seq): who wrote each entry of a range.
         devices: Users whose devices are needed.
@@ -94,6 +95,7 @@ class Keys:
         "revocations",
         "senders",
         "sent",
+        "streamers",
         "token_hashes",
         "token_users",
         "tokens",
@@ -122,6 +124,7 @@ class Keys:
         self.mentioned: set[tuple[int, int]] = set()
         self.pins: set[int] = set()
         self.reactions: set[tuple[int, int, str]] = set()
+        self.streamers: set[str] = set()
         self.senders: list[tuple[int, int, int]] = []
         self.devices: set[str] = set()
         self.listed: set[str] = set()
@@ -193,7 +196,14 @@ class Keys:
     @property
     def names_references(self) -> bool:
         """Whether anything is named of what entries say besides their words: of others, of members, of the group."""
-        return bool(self.edited or self.reactions or self.pins or self.mentioned or self.descriptions)
+        return bool(
+            self.edited
+            or self.reactions
+            or self.pins
+            or self.mentioned
+            or self.descriptions
+            or self.streamers
+        )
 
     @property
     def names_moderation(self) -> bool:

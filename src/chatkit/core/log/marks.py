@@ -1,15 +1,18 @@
-"""What a page shows beside an entry: its latest edit, and who reacts to it. Called by the reads of every store."""
+"""What a page shows beside an entry: its latest edit, who reacts to it, and how far an open stream has come.
+
+Called by the reads of every store.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ...wire.payload import RECALLED
 from ..visibility import Interval, is_visible
-from .outcomes import Reactions, StoredEdit
+from .outcomes import Reactions, StoredEdit, Streamed
 
 REACTION_USERS_MAX: Final = 50
 """Users that are named for one reaction to one entry; the others are counted."""
@@ -20,6 +23,7 @@ _ROW_BYTES: Final = 60
 
 class _EditPayload(msgspec.Struct):
     payload: msgspec.Raw
+    ends: Any = ""
 
 
 _decode_edit = msgspec.json.Decoder(_EditPayload).decode
@@ -30,19 +34,25 @@ class StoredMarks(NamedTuple):
 
     edit: StoredEdit | None = None
     reactions: tuple[Reactions, ...] = ()
+    stream: Streamed | None = None
 
     @property
     def size_bytes(self) -> int:
         """About how many bytes of a page it takes."""
         edit = 0 if self.edit is None else len(self.edit.payload) + _ROW_BYTES
-        return edit + sum(
-            len(it.reaction.encode()) + sum(map(len, it.user_ids)) + _ROW_BYTES for it in self.reactions
+        stream = 0 if self.stream is None else len(self.stream.text.encode()) + _ROW_BYTES
+        return (
+            edit
+            + stream
+            + sum(
+                len(it.reaction.encode()) + sum(map(len, it.user_ids)) + _ROW_BYTES for it in self.reactions
+            )
         )
 
     @property
     def in_a_list(self) -> StoredMarks:
         """What a list of conversations shows of them: how the message reads."""
-        return StoredMarks(self.edit)
+        return StoredMarks(self.edit, (), self.stream)
 
 
 NO_MARKS: Final = StoredMarks()
@@ -68,7 +78,10 @@ def preview_bytes(
 
 
 MarkRow = tuple[int, int, int, str | None, str | None]
-"""(conversation key, seq, seq of the entry that says something of it, reaction, user); an edit has neither of these."""
+"""(conversation key, seq, seq of the entry that says something of it, reaction, user); an edit has neither of these.
+
+A part of an open stream has its number and its text, and no user: (conversation key, seq, part, text, None).
+"""
 
 
 def latest_edits(rows: Iterable[MarkRow], intervals: Mapping[int, Sequence[Interval]]) -> dict[Place, int]:
@@ -82,13 +95,19 @@ def latest_edits(rows: Iterable[MarkRow], intervals: Mapping[int, Sequence[Inter
 
 def edit_of(seq: int, server_ts: int, payload: bytes) -> StoredEdit:
     """What an EDIT entry puts in the place of the one that it names; empty where its body is in the archive."""
-    return StoredEdit(seq, server_ts, bytes(_decode_edit(payload).payload) if payload else b"")
+    if not payload:
+        return StoredEdit(seq, server_ts, b"")
+    said = _decode_edit(payload)
+    ends = (
+        said.ends if said.ends in ("WHOLE", "CUT_OFF") else ""
+    )  # it was an unknown field once, and may be anything
+    return StoredEdit(seq, server_ts, bytes(said.payload), ends)
 
 
 def reactions_of(rows: Iterable[MarkRow]) -> dict[Place, tuple[Reactions, ...]]:
     """The reactions of each entry: the one that was there first comes first; who reacted first is named."""
     users: dict[Place, dict[str, list[str]]] = {}
-    said = [row for row in rows if row[3] is not None]
+    said = [row for row in rows if row[4] is not None]
     for key, seq, _, reaction, user_id in sorted(said, key=lambda row: row[:3]):
         assert reaction is not None
         assert user_id is not None
@@ -99,6 +118,18 @@ def reactions_of(rows: Iterable[MarkRow]) -> dict[Place, tuple[Reactions, ...]]:
             for reaction, named in by_reaction.items()
         )
         for place, by_reaction in users.items()
+    }
+
+
+def streams_of(rows: Iterable[MarkRow]) -> dict[Place, Streamed]:
+    """The open streams among the entries: all of their parts, joined."""
+    parts: dict[Place, list[tuple[int, str]]] = {}
+    for key, seq, part, text, user_id in rows:
+        if text is not None and user_id is None:
+            parts.setdefault((key, seq), []).append((part, text))
+    return {
+        place: Streamed(len(found) - 1, "".join(text for _, text in sorted(found)))
+        for place, found in parts.items()
     }
 
 
@@ -117,8 +148,8 @@ def marks_of(
         for (key, seq), edit_seq in latest.items()
         if (key, edit_seq) in edits
     }
-    reactions = reactions_of(rows)
+    reactions, streams = reactions_of(rows), streams_of(rows)
     return {
-        place: StoredMarks(shown.get(place), reactions.get(place, ()))
-        for place in shown.keys() | reactions.keys()
+        place: StoredMarks(shown.get(place), reactions.get(place, ()), streams.get(place))
+        for place in shown.keys() | reactions.keys() | streams.keys()
     }

@@ -1,5 +1,5 @@
 """What a message does to a log besides being its next entry: it edits, reacts to, pins or answers an earlier one,
-mentions members, or gives the group a title. Nearly all do none of it.
+mentions members, gives the group a title, or begins a stream. Nearly all do none of it.
 
 One place for the flows of `messages` and `moderation`: what such a message needs, whether it may, and what is kept.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ..policy import Policy
-from . import rules
+from . import rules, stream_rows
 from .audit import AuditAction, note
 from .keys import Keys
 from .mentions import check_mentions, keys_of_mentions, mentions_of, note_mentions
@@ -26,11 +26,13 @@ class Meaning(msgspec.Struct, frozen=True, gc=False):
         reference: What it says of an earlier message.
         titled: What the group is called from now on.
         mentions: Users whom it mentions, or everybody (`*`).
+        streamed: The text that a stream begins with.
     """
 
     reference: Reference | None
     titled: Titled | None
     mentions: frozenset[str]
+    streamed: str | None = None
 
     @property
     def kind(self) -> rules.Kind:
@@ -56,10 +58,10 @@ def meaning_of(payload: bytes, edit_window_ms: int | None = None) -> Meaning | N
     """
     reference, titled = reference_of(payload, edit_window_ms), titled_by(payload)
     is_edit = reference is not None and reference.kind == "EDIT"
-    mentions = mentions_of(payload, is_edit=is_edit)
-    if reference is None and titled is None and not mentions:
+    mentions, streamed = mentions_of(payload, is_edit=is_edit), stream_rows.first_text(payload)
+    if reference is None and titled is None and not mentions and streamed is None:
         return None
-    return Meaning(reference, titled, mentions)
+    return Meaning(reference, titled, mentions, streamed)
 
 
 def keys_of_meaning(keys: Keys, conversation_id: str, sender_id: str, meaning: Meaning) -> None:
@@ -68,6 +70,8 @@ def keys_of_meaning(keys: Keys, conversation_id: str, sender_id: str, meaning: M
         keys_of_reference(keys, conversation_id, sender_id, meaning.reference)
     if meaning.titled is not None:
         keys.descriptions.add(conversation_id)
+    if meaning.streamed is not None:
+        keys.streamers.add(sender_id)
     if meaning.mentions:
         edited = None
         if meaning.is_edit and meaning.reference is not None:
@@ -89,6 +93,8 @@ def check_meaning(
         check_reference(state, conversation, sender_id, meaning.reference, policy, at_ms)
     if meaning.titled is not None:
         check_titled(state, conversation, sender_id, policy)
+    if meaning.streamed is not None:
+        stream_rows.check_room(state, sender_id)
     if meaning.mentions:
         edited = _edited(conversation, meaning)
         check_mentions(state, conversation, sender_id, meaning.mentions, edited, policy)
@@ -105,6 +111,8 @@ def note_meaning(state: State, conversation: ConversationState, meaning: Meaning
     if meaning.titled is not None:
         for action, subject in note_titled(state, conversation, meaning.titled):
             note(state, conversation, at_ms, by, action, subject)
+    if meaning.streamed is not None:
+        stream_rows.begin(state, row, meaning.streamed)
     if meaning.mentions:
         edited = _edited(conversation, meaning)
         note_mentions(state, conversation, by, meaning.mentions, edited, row.seq)

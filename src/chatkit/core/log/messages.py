@@ -7,7 +7,7 @@ from functools import partial
 from ...errors import RefusedError
 from ...wire.payload import RECALLED
 from ..policy import Policy
-from . import blobs, rules
+from . import blobs, rules, stream_rows
 from .acting import check_may
 from .audit import note
 from .commands import Append, Recall
@@ -182,6 +182,7 @@ def recall(state: State, command: Recall) -> Recalled:
     for recalled_seq in (seq, *edits):
         state.recalled[key, recalled_seq] = made.seq
         state.recalls.append((key, recalled_seq, made.seq))
+    stream_rows.end(state, (key, seq))
     blobs.drop(state, row, edits)
     unpin_recalled(state, key, seq)
     note(state, conversation, command.at_ms, command.by, "RECALLED", command.message_id)

@@ -21,11 +21,13 @@ class StoredEdit(msgspec.Struct, frozen=True, gc=False):
         server_ts: When that was stored.
         payload: Canonical JSON of what takes the place of the message's payload; empty where the EDIT entry is in the
             archive.
+        ends: WHOLE or CUT_OFF, of the end of a stream; else empty.
     """
 
     seq: int
     server_ts: int
     payload: bytes
+    ends: str = ""
 
 
 class Reactions(msgspec.Struct, frozen=True, gc=False):
@@ -34,6 +36,13 @@ class Reactions(msgspec.Struct, frozen=True, gc=False):
     reaction: str
     count: int
     user_ids: tuple[str, ...]
+
+
+class Streamed(msgspec.Struct, frozen=True, gc=False):
+    """An open stream as far as it has come: its first text, and so many parts after it."""
+
+    parts: int
+    text: str
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +57,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         client_msg_id: None for server-made entries, and in a page for entries of others.
         edit: In a page: the latest edit that the reader sees; None if there is none.
         reactions: In a page: those of the time of the page, the oldest first.
+        stream: In a page: of an open stream, how far it has come.
     """
 
     conversation_id: str
@@ -60,12 +70,31 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     client_msg_id: str | None
     edit: StoredEdit | None = None
     reactions: tuple[Reactions, ...] = ()
+    stream: Streamed | None = None
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
     """The message is durable. `repeat`: it already was, and this is its old answer; push nothing."""
 
     entry: Entry
+    repeat: bool
+
+
+class PartAppended(msgspec.Struct, frozen=True, gc=False):
+    """Parts of a stream are durable.
+
+    Attributes:
+        epoch: Of the log now.
+        seq: Of the message.
+        parts: So many, all from the first one on.
+        repeat: The one that was given was among them already; push nothing.
+    """
+
+    conversation_id: str
+    epoch: str
+    message_id: str
+    seq: int
+    parts: int
     repeat: bool
 
 
@@ -270,6 +299,7 @@ class Imported(msgspec.Struct, frozen=True, gc=False):
 
 Outcome = (
     Appended
+    | PartAppended
     | Imported
     | Held
     | Reviewed

@@ -8,14 +8,14 @@ Why it is so: docs/design/0028-edits-and-reactions.md, 0034-mentions-pins-titles
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ...errors import BadRequestError, EditWindowPassedError, ForbiddenError
 from ..policy import Policy
-from . import rules
+from . import rules, stream_rows
 from .keys import Keys
 from .outcomes import message_place
 from .state import ConversationState, MessageRow, Place, State
@@ -44,6 +44,7 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
         reaction: Of a REACTION.
         removed: Whether it takes the reaction, or the pin, back.
         window_ms: Of an EDIT: how long after the message was stored it may come; None: for ever.
+        ends: Of an EDIT: whether it is the end of a stream.
     """
 
     kind: ReferenceKind
@@ -52,6 +53,7 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
     reaction: str = ""
     removed: bool = False
     window_ms: int | None = None
+    ends: bool = False
 
 
 class _Target(msgspec.Struct):
@@ -61,6 +63,10 @@ class _Target(msgspec.Struct):
 
 class _Typed(msgspec.Struct):
     type: str
+
+
+class _Edit(_Target):
+    ends: Any = None
 
 
 class _Reaction(_Target):
@@ -77,7 +83,7 @@ class _Answer(msgspec.Struct, rename="camel"):
 
 
 _decode_type = msgspec.json.Decoder(_Typed).decode
-_decode_target = msgspec.json.Decoder(_Target).decode
+_decode_edit = msgspec.json.Decoder(_Edit).decode
 _decode_reaction = msgspec.json.Decoder(_Reaction).decode
 _decode_pinned = msgspec.json.Decoder(_Pinned).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -94,8 +100,9 @@ def reference_of(payload: bytes, edit_window_ms: int | None = None) -> Reference
         return None
     kind = _decode_type(payload).type
     if kind == "EDIT":  # what else such a payload holds is nobody's business, so it is not even read
-        edited = _decode_target(payload)
-        return Reference("EDIT", edited.message_id, edited.seq, window_ms=edit_window_ms)
+        edited = _decode_edit(payload)
+        place = (edited.message_id, edited.seq)
+        return Reference("EDIT", *place, window_ms=edit_window_ms, ends=edited.ends in ("WHOLE", "CUT_OFF"))
     if kind == "REACTION":
         it = _decode_reaction(payload)
         return Reference("REACTION", it.message_id, it.seq, it.reaction, it.removed)
@@ -137,8 +144,8 @@ def check_reference(
     Raises:
         BadRequestError: It names no message of this conversation that the sender sees; or there are too many edits,
             reactions or pins.
-        ForbiddenError: An EDIT of somebody else's; a PINNED where the sender's role does not allow it; or what is named
-            was recalled.
+        ForbiddenError: An EDIT of somebody else's, or of an open stream without `ends`; a PINNED where the sender's
+            role does not allow it; or what is named was recalled.
         EditWindowPassedError: An EDIT that comes too late.
     """
     row = _named(state, conversation, sender_id, reference)
@@ -184,6 +191,12 @@ def _check_edit(
 ) -> None:
     if row.sender_id != sender_id:
         raise ForbiddenError("only one's own messages can be edited")
+    if state.streams[place] is not None:  # the first edit of a stream is its end, however long it took
+        if not reference.ends:
+            raise ForbiddenError("a stream is edited after its end: an EDIT with `ends` ends it")
+        return
+    if reference.ends and row.payload and stream_rows.first_text(row.payload) is None:
+        raise BadRequestError("`ends` is for streams")
     if reference.window_ms is not None and at_ms - row.server_ts > reference.window_ms:
         raise EditWindowPassedError("the message is too old to be edited")
     if len(state.edits[place]) >= EDITS_MAX:
@@ -223,6 +236,7 @@ def note_reference(state: State, key: int, sender_id: str, reference: Reference,
     """
     place = (key, reference.seq)
     if reference.kind == "EDIT":
+        stream_rows.end(state, place)
         state.edits[place].append(seq)
         state.new_edits.append((*place, seq))
     elif reference.kind == "REACTION":

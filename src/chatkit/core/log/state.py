@@ -98,6 +98,24 @@ class ModeratedRow(NamedTuple):
     payload: bytes
 
 
+class StreamRow(NamedTuple):
+    """An open stream, in the order of the table's columns.
+
+    Attributes:
+        user_id: Its author.
+        parts: How many there are after its first text.
+        size: Bytes of all of its text.
+        at_ms: When its author was last heard of.
+    """
+
+    conversation_key: int
+    seq: int
+    user_id: str
+    parts: int
+    size: int
+    at_ms: int
+
+
 ModeratedPlace = tuple[int, str, str]
 """(conversation key, sender, clientMsgId)."""
 
@@ -337,6 +355,11 @@ class State:
         new_edits: (conversation key, edited seq, seq of the EDIT entry) of this batch.
         changed_reactions: The seq of the REACTION entry, or None for one that is taken back, by (conversation key, seq,
             user, reaction); of this batch.
+        streams: Open streams by place; loaded with `edits`.
+        stream_counts: How many streams a user has open.
+        changed_streams: Those that this batch began or continued.
+        new_parts: (conversation key, seq, part, text) of this batch; part 0 is the first text.
+        ended_streams: Places of those that this batch ended.
         senders: Who wrote an entry, by conversation key and seq.
         devices: By user and device.
         listed: A user's current conversations by key, as they were loaded.
@@ -401,6 +424,11 @@ class State:
         self.changed_descriptions: dict[int, str] = {}
         self.new_edits: list[tuple[int, int, int]] = []
         self.changed_reactions: dict[tuple[int, int, str, str], int | None] = {}
+        self.streams: dict[Place, StreamRow | None] = {}
+        self.stream_counts: dict[str, int] = {}
+        self.changed_streams: dict[Place, StreamRow] = {}
+        self.new_parts: list[tuple[int, int, int, str]] = []
+        self.ended_streams: list[Place] = []
         self.senders: dict[int, dict[int, str | None]] = {}
         self.devices: dict[str, dict[str, DeviceState]] = {}
         self.listed: dict[str, dict[int, MembershipSnapshot]] = {}
@@ -468,6 +496,8 @@ class State:
             self.edits.update((place, []) for place in keys.edited)
             self.mentioned.update((place, set()) for place in keys.mentioned)
             self.pins.update((key, {}) for key in keys.pins)
+            self.streams.update(dict.fromkeys(keys.edited))
+            self.stream_counts.update(dict.fromkeys(keys.streamers, 0))
             self.own_reactions.update((place, set()) for place in keys.reactions)
             self.reaction_counts.update((place[:2], 0) for place in keys.reactions)
 

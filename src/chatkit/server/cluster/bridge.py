@@ -74,6 +74,7 @@ class ClusterBridge:
             cm.LogChanged: self._log_changed,
             cm.CursorsMoved: lambda message: receipts.note(message.advanced, None),
             cm.UserTyping: lambda message: hub.push_typing(message.conversation_id, message.user_id),
+            cm.StreamPart: lambda message: hub.push_part(message, None),
             cm.MembersJoined: self._members_joined,
             cm.ConversationUpdated: lambda message: hub.push_updated(
                 message.conversation_id, user_id=message.user_id
@@ -105,6 +106,10 @@ class ClusterBridge:
     def typed(self, conversation_id: str, user_id: str) -> None:
         """A user of this node is writing."""
         self._gather(cm.topic_of(conversation_id), cm.UserTyping(conversation_id, user_id))
+
+    def part(self, part: cm.StreamPart) -> None:
+        """An open stream grew."""
+        self._gather(cm.topic_of(part.conversation_id), part)
 
     def joined(self, conversation_id: str, user_ids: Sequence[str], reason: JoinReason) -> None:
         """Users became members of a conversation."""

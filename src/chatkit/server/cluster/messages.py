@@ -52,6 +52,17 @@ class UserTyping(msgspec.Struct, frozen=True, array_like=True, tag="typing"):
     user_id: str
 
 
+class StreamPart(msgspec.Struct, frozen=True, array_like=True, tag="part"):
+    """An open stream grew by a part."""
+
+    conversation_id: str
+    epoch: str
+    message_id: str
+    seq: int
+    part: int
+    text: str
+
+
 class MembersJoined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):
     """Users became members of a conversation."""
 
@@ -106,6 +117,7 @@ ClusterMessage = (
     | LogChanged
     | CursorsMoved
     | UserTyping
+    | StreamPart
     | MembersJoined
     | ConversationUpdated
     | ContentRefused

@@ -28,6 +28,10 @@ TIMED_MAX: Final = 100
 """Rows of entries of an audience that wait to be confirmed and are timed; older ones are not."""
 
 
+STREAMS_SHOWN_MAX: Final = 256
+"""Streams of an audience of which it is kept whom a page showed them to; of older ones they get no parts."""
+
+
 class _MadeEntry(msgspec.Struct, rename="camel"):
     """What of a server-made entry matters here: a RECALL has no `op`."""
 
@@ -78,7 +82,9 @@ class Audience:
     __slots__ = (
         "_early",
         "_notified",
+        "_parts",
         "_reached",
+        "_shown",
         "conversation_id",
         "epoch",
         "member_count",
@@ -102,6 +108,8 @@ class Audience:
         )
         self._early: dict[int, tuple[Entry, Session | None]] = {}
         self._notified: dict[str, tuple[int, int]] = {}
+        self._shown: dict[int, set[Session]] = {}
+        self._parts: dict[int, int] = {}
         self.timed: deque[tuple[int, int, int, str]] = deque(maxlen=TIMED_MAX)
 
     # --- entries ---
@@ -212,6 +220,36 @@ class Audience:
     def leave(self, session: Session) -> None:
         """A session has ended; its user stays a member."""
         self.sessions.pop(session, None)
+        for seq, shown in list(self._shown.items()):
+            shown.discard(session)
+            if not shown:
+                del self._shown[seq]
+
+    # --- streams ---
+
+    def show_stream(self, session: Session, seq: int, parts: int) -> bool:
+        """A page shows a session so many parts of the open stream at `seq`: it may have those that follow.
+
+        Returns:
+            Whether the page has all that were pushed here until now.
+        """
+        if seq not in self._shown and len(self._shown) >= STREAMS_SHOWN_MAX:
+            del self._shown[min(self._shown)]
+        self._shown.setdefault(seq, set()).add(session)
+        return self._parts.get(seq, 0) <= parts
+
+    def pass_part(self, seq: int, part: int) -> list[Session]:
+        """Who may have a part of the stream at `seq`: who was here when it began, and whom a page showed it to.
+
+        Of all others it is not known here whether they see it: they may have joined later.
+        """
+        if seq not in self._parts and len(self._parts) >= STREAMS_SHOWN_MAX:
+            del self._parts[min(self._parts)]
+        self._parts[seq] = max(part, self._parts.get(seq, 0))
+        shown = self._shown.get(seq, ())
+        return [
+            session for session, known_seq in self.sessions.items() if known_seq < seq or session in shown
+        ]
 
     # --- against the log ---
 

@@ -65,7 +65,8 @@ def push_presence(event: ev.PresencePush, sessions: Iterable[Session]) -> None:
 
 
 def push_volatile(
-    event: ev.ReceiptPush | ev.TypingPush | ev.ConversationPush, sessions: Iterable[Session]
+    event: ev.ReceiptPush | ev.TypingPush | ev.StreamPartPush | ev.ConversationPush,
+    sessions: Iterable[Session],
 ) -> None:
     """Offer an event that may be lost."""
     encoded: dict[Codec, bytes] = {}

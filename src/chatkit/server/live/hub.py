@@ -17,7 +17,7 @@ from ...observability.instrument import NO_INSTRUMENTS, Instruments
 from ...storage.base import Conversation, Entry, MembershipSnapshot
 from ...types import JoinReason
 from ...wire import events as ev
-from ..cluster.messages import topic_of
+from ..cluster.messages import StreamPart, topic_of
 from ..cluster.reconcile_queue import ReconcileQueue
 from ..session import Session
 from .audience import Applied, Audience
@@ -192,6 +192,29 @@ class Hub:
         others = [member for member in audience.sessions if member.user_id != user_id]
         push_volatile(ev.TypingPush(conversation_id=conversation_id, user_id=user_id), others)
         return len(others)
+
+    def push_part(self, part: StreamPart, origin: Session | None) -> int:
+        """Offer a part of a stream to who was shown the message, but not to who sent it. Returns to how many."""
+        audience = self._audiences.get(part.conversation_id)
+        if audience is None or audience.epoch != part.epoch:
+            return 0
+        readers = [it for it in audience.pass_part(part.seq, part.part) if it is not origin]
+        place = (part.conversation_id, part.epoch, part.message_id, part.seq)
+        push_volatile(ev.StreamPartPush(*place, part.part, part.text), readers)
+        return len(readers)
+
+    def show_streams(self, session: Session, conversation_id: str, entries: Iterable[Entry]) -> bool:
+        """A session is given these entries: from here on it gets the parts of those of them that are open streams.
+
+        Returns:
+            Whether they show all that was pushed until now; if not, they are to be read again.
+        """
+        audience = self._audiences.get(conversation_id)
+        if audience is None or session not in audience.sessions:
+            return True
+        opened = [(it.seq, it.stream.parts) for it in entries if it.stream is not None]
+        whole = [audience.show_stream(session, seq, parts) for seq, parts in opened]
+        return all(whole)
 
     def push_updated(
         self, conversation_id: str, title: str | UnsetType = UNSET, user_id: str | None = None

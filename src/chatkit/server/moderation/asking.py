@@ -84,9 +84,9 @@ class Asking:
             self._note(failure)
             return [self._on_failure] * len(commands), failure
         verdicts, failure_of_one = [], None
-        for answer in answers:
+        for answer, command in zip(answers, commands, strict=True):
             try:
-                verdicts.append(self._verdict(answer))
+                verdicts.append(self._verdict(answer, command))
             except (_NoAnswerError, RefusedError) as error:
                 failure_of_one = str(error)
                 verdicts.append(self._on_failure)
@@ -126,7 +126,7 @@ class Asking:
             call.done.set()
             self._hanging -= late
 
-    def _verdict(self, answer: object) -> Verdict:
+    def _verdict(self, answer: object, command: Append) -> Verdict:
         """Raises _NoAnswerError or RefusedError."""
         bounds, retry_ms = self._config.bounds, self._config.retry_ms
         match answer:
@@ -138,10 +138,8 @@ class Asking:
                 return Verdict("HOLD", _reason(answer.reason), None, bounds, retry_ms)
             case Rewrite():
                 content = answer.content
-                payload = canonical(
-                    {"type": "TEXT", "text": content} if isinstance(content, str) else content
-                )
-                return Verdict("ALLOW", "", payload, bounds, retry_ms)
+                payload = _with_text(command, content) if isinstance(content, str) else content
+                return Verdict("ALLOW", "", canonical(payload), bounds, retry_ms)
         raise _NoAnswerError(f"it returned {type(answer).__name__} for a message, not a verdict")
 
     def _note(self, failure: str | None) -> None:
@@ -161,6 +159,15 @@ def _submission(command: Append) -> Submission:
         msgspec.json.decode(command.payload),
         command.at_ms,
     )
+
+
+def _with_text(command: Append, text: str) -> dict[str, Any]:
+    """What is stored in place of a message whose text is rewritten: an EDIT still says which message it is of."""
+    payload: dict[str, Any] = msgspec.json.decode(command.payload)
+    rewritten = {"type": "TEXT", "text": text}
+    if payload["type"] == "EDIT":
+        return {**payload, "payload": rewritten}
+    return {**payload, "text": text} if payload["type"] == "STREAM" else rewritten
 
 
 def _reason(reason: object) -> str:

@@ -29,6 +29,8 @@ class ModerationConfig(msgspec.Struct, frozen=True, kw_only=True):
         held_max: Most messages that are held in all, about; likewise.
         held_retry_s: When clients ask again about a message that is held: word of a refusal may get lost.
         held_s: How long a message is held that nobody decides about; then it is refused. None: for ever.
+        parts_unseen: Whether members see the parts of a streamed message before the moderator has seen all of it. If
+            not, parts are refused, and the message comes with its end. Only what the moderator has seen lasts.
         keep_reported_bodies: Whether a report keeps a copy of the message, so that a recall does not take away what was
             reported. The copy goes when the report is resolved.
     """
@@ -44,6 +46,7 @@ class ModerationConfig(msgspec.Struct, frozen=True, kw_only=True):
     held_max: int = 10_000
     held_retry_s: float = 60.0
     held_s: float | None = 7 * 86_400.0
+    parts_unseen: bool = False
     keep_reported_bodies: bool = True
 
     def __post_init__(self) -> None:
@@ -54,6 +57,7 @@ class ModerationConfig(msgspec.Struct, frozen=True, kw_only=True):
             if name.endswith(("_s", "_max")) and not (name == "held_s" and value is None):
                 check_number(name, value, whole=name.endswith("_max"))
         check_kind("keep_reported_bodies", self.keep_reported_bodies, bool)
+        check_kind("parts_unseen", self.parts_unseen, bool)
 
     @property
     def retry_ms(self) -> int:

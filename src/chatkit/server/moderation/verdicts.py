@@ -35,13 +35,13 @@ class Submission(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What members read: the text of a TEXT, the fallback text of a CUSTOM, the name of a file, the reaction of a
-        REACTION, of an EDIT those of what it puts in the place of a message, of a TITLE both title and description, a
-        line each; empty if there is none."""
+        """What members read: the text of a TEXT, what a STREAM begins with, the fallback text of a CUSTOM, the name of
+        a file, the reaction of a REACTION, of an EDIT those of what it puts in the place of a message, of a TITLE both
+        title and description, a line each; empty if there is none."""
         return _text_of(self.payload)
 
 
-_SHOWN: Final = {"TEXT": "text", "CUSTOM": "fallbackText", "REACTION": "reaction"}
+_SHOWN: Final = {"TEXT": "text", "STREAM": "text", "CUSTOM": "fallbackText", "REACTION": "reaction"}
 """Which field members read, by type; of files it is the name."""
 
 
@@ -73,7 +73,7 @@ class Rewrite(msgspec.Struct, frozen=True, tag=True):
     """Something else is stored in its place, which its sender is shown too.
 
     Attributes:
-        content: A text, or a payload as a client may send it.
+        content: A text, which of an EDIT and a STREAM takes the place of theirs, or a payload as a client may send it.
     """
 
     content: str | Payload

@@ -18,7 +18,7 @@ from ...core.policy import Policy
 from ...core.visibility import is_visible, ranges_after, readable
 from ...wire.payload import RECALLED
 from .. import base
-from . import blobs, moderation
+from . import blobs, moderation, references
 from .audit import MemoryAuditReads
 from .load import load
 from .person import MemoryPersonReads
@@ -381,6 +381,10 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         found = moderation.held_messages(self._tables, held_id - 1, 1)
         return found[0] if found and found[0].held_id == held_id else None
 
+    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[base.IdleStream]:
+        """Open streams of which nothing was heard since."""
+        return references.idle_streams(self._tables, before_ms, limit, parts=parts)
+
     async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
         """Open reports."""
         return moderation.reports(self._tables, after, limit)
@@ -411,11 +415,12 @@ def _entry(
         row.client_msg_id if own else None,
         marks.edit,
         marks.reactions,
+        marks.stream,
     )
 
 
 def _preview_bytes(last: base.Entry | None) -> int:
-    return 0 if last is None else len(last.payload) + StoredMarks(last.edit).size_bytes
+    return 0 if last is None else len(last.payload) + StoredMarks(last.edit, (), last.stream).size_bytes
 
 
 def _payload(log: Conversation, row: MessageRow) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
 from ...core.log.marks import MarkRow, StoredMarks, edit_of, latest_edits, marks_of
-from ...core.log.state import State
+from ...core.log.outcomes import message_id
+from ...core.log.state import State, StreamRow
 from ...core.visibility import Interval
+from ..streams import IdleStream
 from .tables import Conversation, MemoryState
 
 
@@ -16,7 +18,11 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
     """Put what the keys name into the state."""
     for key, seq in keys.edited:
         if key in tables.by_key:
-            state.edits[key, seq].extend(tables.by_key[key].edits.get(seq, ()))
+            log = tables.by_key[key]
+            state.edits[key, seq].extend(log.edits.get(seq, ()))
+            state.streams[key, seq] = log.streams[seq][0] if seq in log.streams else None
+    for user_id in keys.streamers:
+        state.stream_counts[user_id] = sum(it.user_id == user_id for it, _ in _streams(tables))
     for key, seq, user_id in keys.reactions:
         if key in tables.by_key:
             found = tables.by_key[key].reactions.get(seq, {})
@@ -35,7 +41,7 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
 
 
 def write(tables: MemoryState, changes: Changes) -> None:
-    """Write new edits and mentions, what is pinned and described, and reactions that begin and end. A recall takes the
+    """Write new edits and mentions, what is pinned and described, reactions, and streams. A recall takes the
     reactions to a message along, its pin, and whom it mentions."""
     for key, seq, edit_seq in changes.edits:
         tables.by_key[key].edits.setdefault(seq, []).append(edit_seq)
@@ -56,6 +62,17 @@ def write(tables: MemoryState, changes: Changes) -> None:
         log.reactions.pop(seq, None)
         log.pins.pop(seq, None)
         log.mentions = {it for it in log.mentions if it[1] != seq}
+    for row in changes.streams:
+        streams = tables.by_key[row.conversation_key].streams
+        streams[row.seq] = (row, streams[row.seq][1] if row.seq in streams else [])
+    for key, seq, _, text in changes.parts:
+        tables.by_key[key].streams[seq][1].append(text)
+    for key, seq in changes.ended_streams:
+        tables.by_key[key].streams.pop(seq, None)
+    for floor_seq, key in changes.floors:
+        streams = tables.by_key[key].streams
+        for seq in [seq for seq in streams if seq <= floor_seq]:
+            del streams[seq]
 
 
 def marks_in(
@@ -71,6 +88,11 @@ def marks_in(
         for seq in seqs & log.reactions.keys()
         for (user_id, reaction), by_seq in log.reactions[seq].items()
     ]
+    rows += [
+        (log.key, seq, part, text, None)
+        for seq in seqs & log.streams.keys()
+        for part, text in enumerate(log.streams[seq][1])
+    ]
     latest = latest_edits(rows, {log.key: intervals})
     edits = {
         (log.key, edit_seq): edit_of(
@@ -79,3 +101,24 @@ def marks_in(
         for edit_seq in latest.values()
     }
     return {seq: it for (_, seq), it in marks_of(rows, latest, edits).items()}
+
+
+def idle_streams(tables: MemoryState, before_ms: int, limit: int, *, parts: bool) -> list[IdleStream]:
+    """Open streams of which nothing was heard since, the longest silent first."""
+    idle = sorted(
+        (it.at_ms, it.conversation_key, it.seq, texts)
+        for it, texts in _streams(tables)
+        if it.at_ms <= before_ms
+    )
+    found = []
+    for at_ms, key, seq, texts in idle[:limit]:
+        log = tables.by_key[key]
+        row = log.rows[seq - 1]
+        text = "".join(texts) if parts else texts[0]
+        name = message_id(key, row.epoch, seq)
+        found.append(IdleStream(log.conversation_id, name, seq, row.sender_id, at_ms, text))
+    return found
+
+
+def _streams(tables: MemoryState) -> Iterator[tuple[StreamRow, list[str]]]:
+    return (it for log in tables.by_key.values() for it in log.streams.values())

@@ -15,7 +15,7 @@ from ...core.log.cold import ColdRange
 from ...core.log.commands import RevocationKind
 from ...core.log.keys import Subject
 from ...core.log.outcomes import Revocation
-from ...core.log.state import MessageRow, ModeratedPlace, ModeratedRow, PushTokenRow, TokenRow
+from ...core.log.state import MessageRow, ModeratedPlace, ModeratedRow, PushTokenRow, StreamRow, TokenRow
 from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...types import ConversationType, GrantedRole, History
@@ -97,6 +97,7 @@ class Conversation(msgspec.Struct, eq=False):
         mentions: (user, or * for everybody, seq of the entry that mentions them).
         pins: The seq of the PINNED entry by the pinned seq.
         description: What it is for.
+        streams: Open streams by seq, each with the texts of its parts; the first is what it began with.
         members: Memberships by user.
         standings: Of the last membership, by user.
         bans: By whom and since when, by user.
@@ -131,6 +132,7 @@ class Conversation(msgspec.Struct, eq=False):
     mentions: set[tuple[str, int]] = msgspec.field(default_factory=set)
     pins: dict[int, int] = msgspec.field(default_factory=dict)
     description: str = ""
+    streams: dict[int, tuple[StreamRow, list[str]]] = msgspec.field(default_factory=dict)
     members: dict[str, list[Interval]] = msgspec.field(default_factory=dict)
     standings: dict[str, Standing] = msgspec.field(default_factory=dict)
     bans: dict[str, tuple[str, int]] = msgspec.field(default_factory=dict)

@@ -42,6 +42,8 @@ async def carry_out(
     await write(connection, changes, changes.outboxes.values(), slot)
     if changes.has_references:
         await references.write(connection, changes)
+    if changes.streams or changes.ended_streams or changes.floors:
+        await references.write_streams(connection, changes)
     if changes.moderated or changes.unmoderated or changes.reports or changes.resolved_reports:
         await moderation.write(connection, changes)
     if changes.blobs is not None or changes.floors or changes.ended_erasures:

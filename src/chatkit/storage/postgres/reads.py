@@ -426,6 +426,7 @@ def _entry_of(
         client_msg_id if reader_id is None or sender_id == reader_id else None,
         shown.edit if recalled_by is None else None,
         shown.reactions if recalled_by is None else (),
+        shown.stream if recalled_by is None else None,
     )
 
 

@@ -7,21 +7,32 @@ entry changes under its conversation's lock alone. And by `reads`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
 from ...core.log.marks import MarkRow, Place, StoredMarks, edit_of, latest_edits, marks_of
-from ...core.log.state import State
+from ...core.log.outcomes import message_id
+from ...core.log.state import State, StreamRow
 from ...core.visibility import Interval
 from ...drivers.postgres import Connection
 from ..base import PinRow
+from ..streams import IdleStream
 from .columns import columns
 
 SELECT_EDITS = """
-SELECT t.conversation_key, t.seq, t.edited_by_seq
+SELECT t.conversation_key, t.seq, t.edited_by_seq, NULL::text, NULL::bigint, NULL::bigint, NULL::bigint
 FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
 JOIN edit AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
-ORDER BY t.conversation_key, t.seq, t.edited_by_seq
+UNION ALL
+SELECT t.conversation_key, t.seq, NULL, t.user_id, t.parts, t.size, t.at_ms
+FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+JOIN stream AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
+ORDER BY 1, 2, 3
+"""
+COUNT_STREAMS = """
+SELECT k.user_id, (SELECT count(*) FROM stream AS t WHERE t.user_id = k.user_id)
+FROM unnest($1::text[]) AS k (user_id)
 """
 COUNT_REACTIONS = """
 SELECT k.conversation_key, k.seq, (
@@ -87,6 +98,28 @@ DELETE FROM reaction AS t
 USING unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS k (conversation_key, seq, user_id, reaction)
 WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq AND t.user_id = k.user_id AND t.reaction = k.reaction
 """
+PUT_STREAMS = """
+INSERT INTO stream (conversation_key, seq, user_id, parts, size, at_ms)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+ON CONFLICT (conversation_key, seq) DO UPDATE SET parts = excluded.parts, size = excluded.size, at_ms = excluded.at_ms
+"""
+INSERT_PARTS = """
+INSERT INTO stream_part (conversation_key, seq, part, text)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
+"""
+DELETE_STREAMS = """
+DELETE FROM stream AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
+"""
+DELETE_PARTS = """
+DELETE FROM stream_part AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
+"""
+_TABLES: Final = ("stream_part", "stream")
+DROP_EXPIRED = """
+DELETE FROM {table} AS t USING unnest($1::bigint[], $2::bigint[]) AS k (floor_seq, conversation_key)
+WHERE t.conversation_key = k.conversation_key AND t.seq <= k.floor_seq
+"""
 DELETE_REACTIONS = "DELETE FROM reaction AS t" + _OF_RECALLED  # noqa: S608 -- a constant
 SELECT_MARKS = """
 SELECT t.conversation_key, t.seq, t.edited_by_seq, NULL, NULL
@@ -96,6 +129,19 @@ UNION ALL
 SELECT t.conversation_key, t.seq, t.reacted_by_seq, t.reaction, t.user_id
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, first_seq, last_seq)
 JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
+UNION ALL
+SELECT t.conversation_key, t.seq, t.part, t.text, NULL
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, first_seq, last_seq)
+JOIN stream_part AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
+"""
+SELECT_IDLE = """
+SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_ms, (
+    SELECT string_agg(p.text, '' ORDER BY p.part) FROM stream_part AS p
+    WHERE p.conversation_key = s.conversation_key AND p.seq = s.seq AND (p.part = 0 OR $3))
+FROM stream AS s
+JOIN message AS e ON e.conversation_key = s.conversation_key AND e.seq = s.seq
+JOIN conversation AS c ON c.conversation_key = s.conversation_key
+WHERE s.at_ms <= $1 ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT $2
 """
 SELECT_READABLE = """
 SELECT conversation_key, coalesce(first_seq, join_seq), leave_seq FROM conversation_member
@@ -113,8 +159,14 @@ WHERE NOT EXISTS (
 async def load(connection: Connection, keys: Keys, state: State) -> None:
     """Put what the keys name into the state."""
     if keys.edited:
-        for key, seq, edit_seq in await connection.fetch(SELECT_EDITS, *columns(keys.edited, 2)):
-            state.edits[key, seq].append(edit_seq)
+        for key, seq, edit_seq, *stream in await connection.fetch(SELECT_EDITS, *columns(keys.edited, 2)):
+            if edit_seq is None:
+                state.streams[key, seq] = StreamRow(key, seq, *stream)
+            else:
+                state.edits[key, seq].append(edit_seq)
+    if keys.streamers:
+        for user_id, count in await connection.fetch(COUNT_STREAMS, list(keys.streamers)):
+            state.stream_counts[user_id] = count
     if keys.reactions:
         places = {place[:2] for place in keys.reactions}
         for key, seq, count in await connection.fetch(COUNT_REACTIONS, *columns(places, 2)):
@@ -162,6 +214,18 @@ async def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
     return [PinRow(*row) for row in await connection.fetch(SELECT_PIN_ROWS, key, user_id)]
 
 
+async def write_streams(connection: Connection, changes: Changes) -> None:
+    """Write streams that begin, grow and end."""
+    if changes.streams:
+        await connection.fetch(PUT_STREAMS, *columns(changes.streams, 6))
+        await connection.fetch(INSERT_PARTS, *columns(changes.parts, 4))
+    if changes.ended_streams:
+        await connection.fetch(DELETE_PARTS, *columns(changes.ended_streams, 2))
+        await connection.fetch(DELETE_STREAMS, *columns(changes.ended_streams, 2))
+    for table in _TABLES if changes.floors else ():
+        await connection.fetch(DROP_EXPIRED.format(table=table), *columns(changes.floors, 2))
+
+
 async def marks(
     connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]
 ) -> dict[Place, StoredMarks]:
@@ -182,3 +246,14 @@ async def marks(
     shown = await connection.fetch(SELECT_EDIT_ENTRIES, *columns(places, 2)) if places else []
     edits = {(key, seq): edit_of(seq, server_ts, payload) for key, seq, server_ts, payload in shown}
     return marks_of(rows, latest, edits)
+
+
+async def idle_streams(
+    connection: Connection, before_ms: int, limit: int, *, parts: bool
+) -> list[IdleStream]:
+    """Open streams of which nothing was heard since, the longest silent first."""
+    rows = await connection.fetch(SELECT_IDLE, before_ms, limit, parts)
+    return [
+        IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, text)
+        for name, key, epoch, seq, sender_id, at_ms, text in rows
+    ]

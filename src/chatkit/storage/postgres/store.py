@@ -33,7 +33,7 @@ from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
-from . import audit, blobs, moderation, person, put_back, reads, within
+from . import audit, blobs, moderation, person, put_back, reads, references, within
 from .batch import carry_out
 from .cold import PostgresCold
 from .deliveries import PostgresDeliveries
@@ -403,6 +403,10 @@ class PostgresStore:
     async def held_message(self, held_id: int) -> base.HeldRecord | None:
         """One message that is to be reviewed."""
         return await self._read(moderation.held_message, held_id)
+
+    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[base.IdleStream]:
+        """Open streams of which nothing was heard since."""
+        return await self._read(references.idle_streams, before_ms, limit, parts=parts)
 
     async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
         """Open reports."""

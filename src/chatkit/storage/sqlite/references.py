@@ -10,17 +10,26 @@ from collections.abc import Sequence
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
 from ...core.log.marks import Place, StoredMarks, edit_of, latest_edits, marks_of
-from ...core.log.state import State
+from ...core.log.outcomes import message_id
+from ...core.log.state import State, StreamRow
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection
 from ..base import PinRow
+from ..streams import IdleStream
 from .select import select
 
 SELECT_EDITS = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
-SELECT t.conversation_key, t.seq, t.edited_by_seq FROM k
+SELECT t.conversation_key, t.seq, t.edited_by_seq, NULL, NULL, NULL, NULL FROM k
 CROSS JOIN edit AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
-ORDER BY t.conversation_key, t.seq, t.edited_by_seq
+UNION ALL
+SELECT t.conversation_key, t.seq, NULL, t.user_id, t.parts, t.size, t.at_ms FROM k
+CROSS JOIN stream AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
+ORDER BY 1, 2, 3
+"""
+COUNT_STREAMS = """
+WITH k (user_id) AS (VALUES {keys})
+SELECT k.user_id, (SELECT count(*) FROM stream AS t WHERE t.user_id = k.user_id) FROM k WHERE k.user_id IS NOT NULL
 """
 COUNT_REACTIONS = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
@@ -72,6 +81,16 @@ INSERT_REACTION = (
 DELETE_REACTION = (
     "DELETE FROM reaction WHERE conversation_key = ? AND seq = ? AND user_id = ? AND reaction = ?"
 )
+PUT_STREAM = (
+    "INSERT INTO stream (conversation_key, seq, user_id, parts, size, at_ms) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (conversation_key, seq) DO UPDATE SET parts = excluded.parts, size = excluded.size, "
+    "at_ms = excluded.at_ms"
+)
+INSERT_PART = "INSERT INTO stream_part (conversation_key, seq, part, text) VALUES (?, ?, ?, ?)"
+DELETE_STREAM = "DELETE FROM stream WHERE conversation_key = ? AND seq = ?"
+DELETE_PARTS = "DELETE FROM stream_part WHERE conversation_key = ? AND seq = ?"
+DROP_PARTS = "DELETE FROM stream_part WHERE seq <= ? AND conversation_key = ?"
+DROP_STREAMS = "DELETE FROM stream WHERE seq <= ? AND conversation_key = ?"
 DELETE_REACTIONS = "DELETE FROM reaction WHERE conversation_key = ? AND seq = ?"
 SELECT_MARKS = """
 WITH k (conversation_key, first_seq, last_seq) AS (VALUES {keys})
@@ -80,6 +99,19 @@ CROSS JOIN edit AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEE
 UNION ALL
 SELECT t.conversation_key, t.seq, t.reacted_by_seq, t.reaction, t.user_id FROM k
 CROSS JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
+UNION ALL
+SELECT t.conversation_key, t.seq, t.part, t.text, NULL FROM k
+CROSS JOIN stream_part AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
+"""
+SELECT_IDLE = """
+SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_ms, (
+    SELECT group_concat(t.text, '') FROM (
+        SELECT p.text FROM stream_part AS p
+        WHERE p.conversation_key = s.conversation_key AND p.seq = s.seq AND (p.part = 0 OR ?3) ORDER BY p.part) AS t)
+FROM stream AS s
+CROSS JOIN message AS e ON e.conversation_key = s.conversation_key AND e.seq = s.seq
+CROSS JOIN conversation AS c ON c.conversation_key = s.conversation_key
+WHERE s.at_ms <= ?1 ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT ?2
 """
 SELECT_READABLE = """
 WITH k (conversation_key, user_id) AS (VALUES {keys})
@@ -97,8 +129,12 @@ WHERE NOT EXISTS (
 
 def load(connection: Connection, keys: Keys, state: State) -> None:
     """Put what the keys name into the state."""
-    for key, seq, edit_seq in select(connection, SELECT_EDITS, keys.edited):
-        state.edits[key, seq].append(edit_seq)
+    for key, seq, edit_seq, *stream in select(connection, SELECT_EDITS, keys.edited):
+        if edit_seq is None:
+            state.streams[key, seq] = StreamRow(key, seq, *stream)
+        else:
+            state.edits[key, seq].append(edit_seq)
+    state.stream_counts.update(select(connection, COUNT_STREAMS, [(it,) for it in keys.streamers]))
     for key, seq, count in select(connection, COUNT_REACTIONS, {place[:2] for place in keys.reactions}):
         state.reaction_counts[key, seq] = count
     for key, seq, user_id, reaction in select(connection, SELECT_OWN_REACTIONS, keys.reactions):
@@ -131,6 +167,20 @@ def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
     return [PinRow(*row) for row in connection.execute(SELECT_PIN_ROWS, (key, user_id))]
 
 
+def write_streams(connection: Connection, changes: Changes) -> None:
+    """Write streams that begin, grow and end."""
+    _many(connection, PUT_STREAM, changes.streams)
+    _many(connection, INSERT_PART, changes.parts)
+    _many(connection, DELETE_PARTS, changes.ended_streams)
+    _many(connection, DELETE_STREAM, changes.ended_streams)
+
+
+def drop_expired(connection: Connection, changes: Changes) -> None:
+    """Streams of messages that expired are open no more."""
+    _many(connection, DROP_PARTS, changes.floors)
+    _many(connection, DROP_STREAMS, changes.floors)
+
+
 def marks(
     connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]
 ) -> dict[Place, StoredMarks]:
@@ -150,6 +200,16 @@ def marks(
         for key, seq, server_ts, payload in select(connection, SELECT_EDIT_ENTRIES, places)
     }
     return marks_of(rows, latest, edits)
+
+
+def idle_streams(connection: Connection, before_ms: int, limit: int, *, parts: bool) -> list[IdleStream]:
+    """Open streams of which nothing was heard since, the longest silent first."""
+    return [
+        IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, text)
+        for name, key, epoch, seq, sender_id, at_ms, text in connection.execute(
+            SELECT_IDLE, (before_ms, limit, parts)
+        )
+    ]
 
 
 def _many(connection: Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> None:

@@ -38,7 +38,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from ..unread import UnreadCounts
-from . import audit, blobs, moderation, person, reads
+from . import audit, blobs, moderation, person, reads, references
 from .cold_store import SqliteCold
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
@@ -300,6 +300,10 @@ class SqliteStore:
     async def held_message(self, held_id: int) -> base.HeldRecord | None:
         """One message that is to be reviewed."""
         return await self._read(moderation.held_message, held_id)
+
+    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[base.IdleStream]:
+        """Open streams of which nothing was heard since."""
+        return await self._read(references.idle_streams, before_ms, limit, parts=parts)
 
     async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
         """Open reports."""

@@ -208,6 +208,8 @@ def write(connection: Connection, changes: Changes) -> None:
         _write_acts(connection, changes)
     if changes.has_references:
         references.write(connection, changes)
+    if changes.streams or changes.ended_streams:
+        references.write_streams(connection, changes)
     if changes.standings or changes.bans or changes.ended_bans:
         _many(connection, UPDATE_STANDING, changes.standings)
         _many(connection, INSERT_BAN, changes.bans)
@@ -238,6 +240,7 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.retentions or changes.floors:
         write_retention(connection, changes)
         blobs.drop_expired(connection, changes)
+        references.drop_expired(connection, changes)
 
 
 def _write_pushing(connection: Connection, changes: Changes) -> None:

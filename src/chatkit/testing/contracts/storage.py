@@ -50,6 +50,7 @@ from .storage_roles import (
     SilenceContract,
 )
 from .storage_sessions import DeviceContract, SessionContract
+from .storage_streams import StreamContract
 
 
 class VolatileStoreContract(
@@ -70,6 +71,7 @@ class VolatileStoreContract(
     MentionContract,
     PinContract,
     TitleContract,
+    StreamContract,
     CursorContract,
     StatusContract,
     OutboxContract,

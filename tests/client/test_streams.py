@@ -1,0 +1,304 @@
+"""Streamed messages in the SDK: written over bad lines, watched, recalled, and watched again after a cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from chatkit import ChatClient, MessageEdited, MessageRecalled, MessageReceived, StreamEndedError, StreamGrew
+from chatkit.client.open_streams import OPEN_MAX, OpenStreams
+from chatkit.errors import BadRequestError, ClientError, TooLargeError
+from chatkit.server.server import ChatServer
+from chatkit.testing.devices import Devices
+from chatkit.testing.network import Conditions, Network
+from chatkit.types import Edit, Marks, Message, StreamProgress
+from chatkit.wire import events as ev
+from chatkit.wire.events import STREAM_BYTES_MAX
+
+SOON_S = 200.0
+
+
+@pytest.fixture
+def anyio_backend(chat_virtual: Any) -> Any:
+    return chat_virtual
+
+
+@pytest.fixture
+async def group(chat_server: ChatServer) -> str:
+    made = await chat_server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g")
+    return made.conversation_id
+
+
+async def grown_to(chat: ChatClient, text: str) -> list[str]:
+    """What a reader was told, until it is this text."""
+    told: list[str] = []
+    with anyio.fail_after(SOON_S):
+        async for event in chat.events():
+            if isinstance(event, StreamGrew):
+                told.append(event.text)
+                if event.text == text:
+                    return told
+    raise AssertionError(told)
+
+
+async def end_of(chat: ChatClient) -> Edit:
+    with anyio.fail_after(SOON_S):
+        async for event in chat.events():
+            if isinstance(event, MessageEdited):
+                return event.edit
+    raise AssertionError("no end came")
+
+
+async def last(chat: ChatClient) -> Message:
+    """The streamed message as a reader's history shows it."""
+    return next(it for it in reversed(await chat.history("g")) if it.type in ("STREAM", "RECALLED"))
+
+
+def cut(network: Network, user_id: str) -> None:
+    for line in list(network.lines):
+        if line.user_id == user_id:
+            line.cut()
+
+
+async def test_a_reader_sees_it_grow_and_then_whole(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+        async with ann.stream(group, "To") as stream:
+            await stream.write(" be")
+            assert await grown_to(ben, "To be") == ["To be"]
+            message = await last(ben)
+            assert (message.text, message.is_open, message.content["type"]) == ("To be", True, "STREAM")
+            await anyio.sleep(1)
+            assert (await last(ann)).text == "To be"
+            await stream.write(" or")
+            await stream.write(" not")
+            told = await grown_to(ben, "To be or not")
+            assert all("To be or not".startswith(it) for it in told)
+        edit = await end_of(ben)
+        assert (edit.ends, edit.payload) == ("WHOLE", {"type": "TEXT", "text": "To be or not"})
+        message = await last(ben)
+        assert (message.text, message.is_open, message.is_cut_off) == ("To be or not", False, False)
+        assert stream.text == "To be or not"
+
+
+async def test_what_is_written_while_a_part_is_under_way_is_joined(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+        async with ann.stream(group) as stream:
+            words = [f"{number} " for number in range(500)]
+            for word in words:
+                await stream.write(word)
+            await grown_to(ben, "".join(words))
+            assert stream.acked_parts < 20
+
+
+async def test_a_cut_loses_nothing_on_either_side(
+    chat_client: Devices, chat_network: Network, group: str
+) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+        written = ""
+        async with ann.stream(group) as stream:
+            for number in range(12):
+                written += f"{number},"
+                await stream.write(f"{number},")
+                if number % 3 == 0:
+                    cut(chat_network, "ann")
+                if number % 4 == 1:
+                    cut(chat_network, "ben")
+                await anyio.sleep(3)
+            told = await grown_to(ben, written)
+            assert told == sorted(told, key=len), "it never shrinks"
+            assert all(written.startswith(it) for it in told)
+        assert (await end_of(ben)).payload == {"type": "TEXT", "text": written}
+
+
+async def test_write_waits_while_too_much_is_held(
+    chat_client: Devices, chat_network: Network, group: str
+) -> None:
+    async with chat_client("ann") as ann:
+        async with ann.stream(group) as stream:
+            cut(chat_network, "ann")
+            chat_network.conditions = Conditions(refuse_probability=1.0)
+            await stream.write("x" * 8_000)
+            with anyio.move_on_after(30) as waited:
+                await stream.write("y" * 8_000)
+            assert waited.cancelled_caught
+            chat_network.conditions = Conditions()
+            await stream.write("z")
+        assert stream.text == "x" * 8_000 + "y" * 8_000 + "z"
+        assert (await last(ann)).text == stream.text
+
+
+async def test_an_error_in_the_block_ends_it_as_cut_off(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+
+        async def fail() -> None:
+            async with ann.stream(group) as stream:
+                await stream.write("half")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        edit = await end_of(ben)
+        assert (edit.ends, edit.payload) == ("CUT_OFF", {"type": "TEXT", "text": "half"})
+        assert (await last(ben)).is_cut_off
+
+
+async def test_a_recall_ends_it_for_the_author_too(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+
+        async def recalled() -> None:
+            async with ann.stream(group) as stream:
+                await stream.write("secret")
+                await grown_to(ben, "secret")
+                await ann.recall(stream.sent.message_id)
+                for _ in range(10):
+                    await stream.write("more")
+                    await anyio.sleep(1)
+
+        with pytest.raises(StreamEndedError):
+            await recalled()
+        with anyio.fail_after(SOON_S):
+            async for event in ben.events():
+                if isinstance(event, MessageRecalled):
+                    break
+        assert (await last(ben)).text == ""
+
+
+async def test_who_was_cut_off_still_brings_the_whole(
+    chat_client: Devices, chat_network: Network, group: str
+) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+        async with ann.stream(group) as stream:
+            await stream.write("a")
+            await grown_to(ben, "a")
+            cut(chat_network, "ann")
+            chat_network.conditions = Conditions(refuse_probability=1.0)
+            await anyio.sleep(100)
+            chat_network.conditions = Conditions()
+            await stream.write("b")
+            edit = await end_of(ben)
+            assert (edit.ends, edit.payload) == ("CUT_OFF", {"type": "TEXT", "text": "a"})
+        edit = await end_of(ben)
+        assert (edit.ends, edit.payload) == ("WHOLE", {"type": "TEXT", "text": "ab"})
+
+
+async def test_a_slow_author_is_not_cut_off(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        async with ann.stream(group) as stream:
+            await stream.write("thinking")
+            await anyio.sleep(600)
+            await stream.write(", done")
+        assert (await end_of(ben)).payload == {"type": "TEXT", "text": "thinking, done"}
+        assert (await last(ben)).text == "thinking, done"
+
+
+async def test_who_starts_later_follows_what_history_shows_open(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann, ann.stream(group, "a") as stream:
+        await stream.write("b")
+        await anyio.sleep(1)
+        async with chat_client("ben") as ben:
+            await ben.wait_connected()
+            with anyio.fail_after(SOON_S):
+                async for event in ben.events():
+                    if isinstance(event, MessageReceived) and event.message.type == "STREAM":
+                        assert event.message.text == "ab"
+                        break
+            await stream.write("c")
+            assert (await grown_to(ben, "abc"))[-1] == "abc"
+        async with chat_client("ben") as again:
+            await again.wait_connected()
+            await again.history(group)
+            await stream.write("d")
+            assert (await grown_to(again, "abcd"))[-1] == "abcd"
+
+
+async def test_the_same_key_again_goes_on_to_the_end_alone(chat_client: Devices, group: str) -> None:
+    """A handler that is run again gives other words: no part of it is mixed with those of the first try."""
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+        first = ann.stream(group, client_msg_id="k")
+        await first.__aenter__()
+        await first.write("one")
+        await grown_to(ben, "one")
+        first._sender.cancel()
+        async with ann.stream(group, client_msg_id="k") as second:
+            await second.write("two")
+            assert second.sent == first.sent
+        assert (await last(ben)).text == "two"
+        assert second.acked_parts == 0
+
+
+async def test_what_cannot_be_written(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann:
+        with pytest.raises(TooLargeError):
+            ann.stream(group, "x" * (STREAM_BYTES_MAX + 1))
+        with pytest.raises(BadRequestError):
+            ann.stream(group, "\x00")
+        with pytest.raises(BadRequestError):
+            ann.stream(group, client_msg_id="k" * 125)
+        stream = ann.stream(group)
+        with pytest.raises(ClientError):
+            await stream.write("before")
+        async with stream:
+            with pytest.raises(TooLargeError):
+                await stream.write("x" * (STREAM_BYTES_MAX + 1))
+            with pytest.raises(BadRequestError):
+                await stream.write("\ud800")
+            await stream.write("x" * STREAM_BYTES_MAX)
+            with pytest.raises(TooLargeError):
+                await stream.write("x")
+            await stream.end({"type": "CUSTOM", "schema": "s", "data": 1, "fallbackText": "other"})
+            with pytest.raises(ClientError):
+                await stream.write("after")
+        assert (await last(ann)).text == "other"
+
+
+# --- which streams are followed ---
+
+
+def opened(seq: int, text: str = "", stream: StreamProgress | None = None) -> Message:
+    marks = None if stream is None else Marks(seq, stream=stream)
+    return Message("c", seq, f"m-{seq}", "ann", 1, {"type": "STREAM", "text": text}, marks=marks)
+
+
+def pushed(seq: int, part: int, text: str) -> ev.StreamPartPush:
+    return ev.StreamPartPush("c", "e", f"m-{seq}", seq, part, text)
+
+
+def test_a_hole_is_asked_for_and_repeats_are_passed_over() -> None:
+    streams = OpenStreams()
+    streams.connected(list)
+    assert streams.part(pushed(1, 1, "b")) is None, "its message is not placed yet"
+    streams.note(MessageReceived(opened(1, "a")))
+    assert streams.take() == ("c", 1)
+    assert streams.take() is None
+    assert streams.part(pushed(1, 1, "b")) == StreamGrew("c", "m-1", 1, 1, "ab")
+    assert streams.part(pushed(1, 1, "b")) is None
+    assert streams.part(pushed(1, 3, "d")) is None
+    assert streams.take() == ("c", 1)
+    assert streams.take() is None
+    assert streams.see(opened(1, "a", StreamProgress(3, "abcd"))) == StreamGrew("c", "m-1", 1, 3, "abcd")
+    assert streams.see(opened(1, "a", StreamProgress(2, "abc"))) is None, "an older page"
+    assert streams.shown(opened(1, "a")).text == "abcd"
+    streams.note(MessageEdited("c", "m-1", 1, "ann", Edit(2, 2, {"type": "TEXT", "text": "x"}, "WHOLE")))
+    assert streams.part(pushed(1, 4, "e")) is None
+    assert streams.shown(opened(1, "a")).text == "a"
+
+
+def test_so_many_are_followed_at_most() -> None:
+    streams = OpenStreams()
+    for seq in range(1, OPEN_MAX + 2):
+        streams.note(MessageReceived(opened(seq)))
+    assert streams.part(pushed(1, 1, "x")) is None
+    assert streams.part(pushed(2, 1, "x")) is not None
+    started: list[int] = []
+    streams.connected(lambda: started.append(1))
+    asked = [streams.take() for _ in range(OPEN_MAX + 1)]
+    assert (started, asked[0], asked[-1]) == ([1], ("c", 2), None)
