@@ -7,7 +7,7 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +30,11 @@ class Door(NamedTuple):
 
 
 class Site(NamedTuple):
-    """What a proxy needs to know: its folder, its port, the port of chatkit, and files with a certificate."""
+    """What a proxy needs to know: its folder, its port, the ports of chatkit, and files with a certificate."""
 
     folder: Path
     port: int
-    behind: int
+    behind: Sequence[int]
     chain: Path
     key: Path
 
@@ -59,7 +59,7 @@ def changed(name: str, **changes: str) -> str:
 def _nginx(site: Site) -> list[str]:
     paths = {
         "listen 443 ssl": f"listen 127.0.0.1:{site.port} ssl",
-        "127.0.0.1:8080": f"127.0.0.1:{site.behind}",
+        "127.0.0.1:8080": f"127.0.0.1:{site.behind[0]}",
         "/etc/letsencrypt/live/chat.example.org/fullchain.pem": str(site.chain),
         "/etc/letsencrypt/live/chat.example.org/privkey.pem": str(site.key),
         "/var/log/nginx": str(site.folder),
@@ -86,7 +86,7 @@ def _haproxy(site: Site) -> list[str]:
     words = {"bind :8080": f"bind 127.0.0.1:{site.port}", "maxconn 60000": "maxconn 500"}
     text = changed("haproxy.cfg", **words)
     lines = [line for line in text.splitlines() if not line.startswith("    server ")]
-    lines.append(f"    server node-1 127.0.0.1:{site.behind}")
+    lines += [f"    server node-{port} 127.0.0.1:{port}" for port in site.behind]
     (site.folder / "haproxy.cfg").write_text("\n".join(lines) + "\n")
     return ["-db", "-f", str(site.folder / "haproxy.cfg")]
 
@@ -95,7 +95,7 @@ def _caddy(site: Site) -> list[str]:
     certificate = f"\n\ttls {site.chain} {site.key}\n"
     words = {
         "chat.example.org {\n": f"https://localhost:{site.port} {{{certificate}",
-        "127.0.0.1:8080": f"127.0.0.1:{site.behind}",
+        "127.0.0.1:8080": f"127.0.0.1:{site.behind[0]}",
     }
     own = f"{{\n\tadmin 127.0.0.1:{free_port()}\n\tauto_https disable_redirects\n}}\n"
     (site.folder / "Caddyfile").write_text(own + changed("Caddyfile", **words))
@@ -112,8 +112,8 @@ def reload_caddy(folder: Path) -> None:
 _ARGUMENTS: dict[str, Callable[[Site], list[str]]] = {"nginx": _nginx, "haproxy": _haproxy, "caddy": _caddy}
 
 
-def proxy(name: str, folder: Path, behind: int) -> tuple[ServerProcess, Door]:
-    """A proxy before the port of a server, not started yet, and where it will be."""
+def proxy(name: str, folder: Path, *behind: int) -> tuple[ServerProcess, Door]:
+    """A proxy before the port of a server, or HAProxy before several; not started yet, and where it will be."""
     program = find(name)
     authority = trustme.CA()
     issued = authority.issue_cert("localhost")

@@ -94,6 +94,17 @@ def heard(socket: ClientConnection) -> tuple[list[str], int, str]:
         return events, closed.rcvd.code if closed.rcvd else 1006, closed.rcvd.reason if closed.rcvd else ""
 
 
+def answer_of(socket: ClientConnection) -> str:
+    """What comes of a PING."""
+    try:
+        socket.send('{"event":"PING"}')
+        while "PONG" not in str(socket.recv(timeout=20)):
+            pass  # what else is said after a login, or before a close
+    except ConnectionClosed as closed:
+        return f"closed with {closed.rcvd.code if closed.rcvd else 1006}"
+    return "PONG"
+
+
 @pytest.mark.parametrize("name", NAMES)
 async def test_users_chat_and_send_files_through_it(name: str, doors: Doors, tmp_path: Path) -> None:
     url, trust, _ = doors(name)
@@ -146,9 +157,7 @@ def test_caddy_leaves_websockets_alone_when_it_is_told_to_read_its_file_again(do
     with opened(door, "lina", "127.0.0.4") as socket:
         assert "WELCOME" in str(socket.recv(timeout=20))
         reload_caddy(door.folder)
-        socket.send('{"event":"PING"}')
-        while "PONG" not in str(socket.recv(timeout=20)):
-            pass  # what else is said after a login
+        assert answer_of(socket) == "PONG"
 
 
 def test_the_drain_of_the_server_is_heard_through_all_of_them(chat: Chat, doors: Doors) -> None:
@@ -165,6 +174,31 @@ def test_the_drain_of_the_server_is_heard_through_all_of_them(chat: Chat, doors:
             assert "GOAWAY" in events
             assert (code, reason) == (1001, "the node drains")
     assert chat.exit_code() == 0
+
+
+def test_haproxy_sends_everybody_to_the_nodes_that_are_there(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        nodes = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            nodes.append(Chat(tmp_path / name, storage="memory://"))
+            stack.callback(nodes[-1].stop)
+            nodes[-1].launch()
+        for node in nodes:
+            node.wait_ready()
+        (tmp_path / "haproxy").mkdir()
+        process, door = proxy("haproxy", tmp_path / "haproxy", *(node.port for node in nodes))
+        stack.enter_context(running(process))
+        sockets = [stack.enter_context(opened(door, "lina", "127.0.0.1")) for _ in nodes]
+        for socket in sockets:
+            assert "WELCOME" in str(socket.recv(timeout=20))
+
+        nodes[0].terminate()
+        assert nodes[0].exit_code() == 0
+        assert {answer_of(socket) for socket in sockets} == {"PONG", "closed with 1001"}
+        for _ in range(4):  # at once, before it has asked again for /readyz
+            socket = stack.enter_context(opened(door, "omar", "127.0.0.1"))
+            assert "WELCOME" in str(socket.recv(timeout=20))
 
 
 def test_no_file_cuts_a_quiet_websocket_or_a_file_short() -> None:
