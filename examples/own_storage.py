@@ -39,6 +39,7 @@ from chatkit.storage.base import (
     OutboxEntry,
     Outcome,
     Page,
+    PinRow,
     ReadCounts,
     RecentPage,
     RecentPlace,
@@ -105,6 +106,10 @@ class ArchivingStore:
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
         """All conversations."""
         return await self._store.conversation_ids(after, limit)
+
+    async def pins(self, conversation_id: str, user_id: str) -> list[PinRow]:
+        """What is pinned."""
+        return await self._store.pins(conversation_id, user_id)
 
     async def page(
         self,
