@@ -29,10 +29,11 @@ from chatkit.storage.base import (
     ChainPage,
     Command,
     Conversation,
-    ConversationRow,
     DeliveryStore,
     Entry,
+    IdleStream,
     KeptLogin,
+    ListedConversation,
     ListedHead,
     MemberCursor,
     MembershipChanges,
@@ -111,6 +112,10 @@ class ArchivingStore:
         """What is pinned."""
         return await self._store.pins(conversation_id, user_id)
 
+    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[IdleStream]:
+        """Streamed messages to end: an ability beside those of `Store` (`StreamReader`), which the wrapped one has."""
+        return await self._store.idle_streams(before_ms, limit, parts=parts)
+
     async def page(
         self,
         conversation_id: str,
@@ -142,7 +147,7 @@ class ArchivingStore:
 
     async def conversations(
         self, user_id: str, device_id: str | None, after: str | None, limit: int
-    ) -> list[ConversationRow]:
+    ) -> list[ListedConversation]:
         """A user's conversations."""
         return await self._store.conversations(user_id, device_id, after, limit)
 
