@@ -5,7 +5,7 @@ import { equal } from "./check.js";
 
 /** A directory whose server gives these answers, one after the other; timers run when told. */
 function world(...answers) {
-  const made = { timers: [], conversations: new Map([["c", new Conversation("c", { me: "ann" })]]) };
+  const made = { timers: [], conversations: new Map([["c", new Conversation("c", { me: "ann", shown: (it) => it })]]) };
   const fetch = async () => new Response(...answers.shift());
   made.directory = new Directory(
     {

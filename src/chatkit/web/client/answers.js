@@ -1,10 +1,9 @@
-// What the server answers to this client's own messages and recalls, and what becomes of them: sent, held, failed. Owned by
+// What the server answers to this client's own messages and requests, and what becomes of them: sent, held, failed. Owned by
 // session.js.
 
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Payload} Payload */
 /** @typedef {import("./types.js").PendingSend} PendingSend */
-/** @typedef {import("./types.js").Sent} Sent */
 /** @typedef {import("./types.js").WireEvent} WireEvent */
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 
@@ -15,12 +14,8 @@ import { entryOf, sentOf } from "./told.js";
 const REVIEWED = "REVIEWED"; // the reason of an ERROR that tells of a held message, and answers no SEND_MSG
 
 export class Answers {
-  /** @type {Map<string, {resolve: (sent: Sent) => void, reject: (error: ChatError) => void, messageId: string}>} by ref */
-  #recalls = new Map();
-  #count = 0;
-
   /**
-   * @param {{line: import("./types.js").Line, outbox: import("./outbox.js").Outbox, emit: (type: string, detail: any) => void}} parts
+   * @param {{requests: import("./requests.js").Requests, outbox: import("./outbox.js").Outbox, emit: (type: string, detail: any) => void}} parts
    * @param {{me: () => string, known: (id: string) => Conversation}} owner
    */
   constructor(parts, owner) {
@@ -28,29 +23,17 @@ export class Answers {
     this.owner = owner;
   }
 
-  /** @param {string} messageId @returns {Promise<Sent>} */
-  recall(messageId) {
-    return new Promise((resolve, reject) => {
-      this.#count += 1;
-      const ref = `recall:${this.#count}`;
-      if (this.parts.line.send({ event: "RECALL", messageId, ref })) this.#recalls.set(ref, { resolve, reject, messageId });
-      else reject(new ChatError("OFFLINE", "Recalling needs a connection.", { retryable: true }));
-    });
-  }
-
   /** The connection is gone; `code` is how it was closed. @param {number} [code] */
   disconnected(code) {
     const tooLarge = code === 1009 ? this.parts.outbox.tooLarge() : null;
     if (tooLarge !== null) this.#failed(keyOf(tooLarge), new ChatError("TOO_LARGE", "The message is too large for the way to the server."));
     this.parts.outbox.disconnected();
-    const lost = new ChatError("NO_ANSWER", "The connection broke before the answer. Please try it again.", { retryable: true });
-    for (const { reject } of this.#recalls.values()) reject(lost);
-    this.#recalls.clear();
+    this.parts.requests.disconnected();
   }
 
   /** Take a MSG_ACK. Returns the entry that it tells of, or null where its page brings it. @param {WireEvent} ack @returns {Message | null} */
   acknowledged(ack) {
-    const recall = this.#recalls.get(ack.ref);
+    const recall = this.parts.requests.take(ack);
     if (recall) return this.#recalled(ack, recall);
     const key = keyOf(/** @type {any} */ (ack));
     const known = this.parts.outbox.find(key);
@@ -69,13 +52,12 @@ export class Answers {
     if (send) this.#sent(conversation, send, sentOf(entry));
   }
 
-  /** Take an ERROR; returns whether it was about an own message or recall. @param {WireEvent} event */
+  /** Take an ERROR; returns whether it was about an own message or request. @param {WireEvent} event */
   refused(event) {
     const error = errorOf(event);
-    const recall = this.#recalls.get(event.ref);
-    this.#recalls.delete(event.ref);
-    if (recall) {
-      recall.reject(error);
+    const asked = this.parts.requests.take(event);
+    if (asked) {
+      asked.reject(error);
       return true;
     }
     const send = this.parts.outbox.find(keyOf(/** @type {any} */ (event)));
@@ -83,10 +65,9 @@ export class Answers {
     return send !== undefined && send !== null;
   }
 
-  /** @param {WireEvent} ack @param {{resolve: (sent: Sent) => void, messageId: string}} recall @returns {Message | null} */
-  #recalled(ack, { resolve, messageId }) {
-    this.#recalls.delete(ack.ref);
-    resolve(/** @type {Sent} */ ({ conversationId: ack.conversationId, clientMsgId: "", ...sentOf(ack) }));
+  /** @param {WireEvent} ack @param {import("./requests.js").Asked} recall @returns {Message | null} */
+  #recalled(ack, { event: { messageId }, resolve }) {
+    resolve({ conversationId: ack.conversationId, clientMsgId: "", ...sentOf(ack) });
     const { timeline } = this.owner.known(ack.conversationId);
     const by = this.owner.me();
     const seq = timeline.shown(by).find((entry) => entry.messageId === messageId)?.seq;

@@ -16,6 +16,7 @@ import { ChatError } from "./errors.js";
 import { EventStream } from "./events.js";
 import { HttpClient } from "./http_client.js";
 import { momentMs } from "./search.js";
+import { MessageStream } from "./message_stream.js";
 import { firstToken, openedStore, whoIs } from "./opening.js";
 import { Session } from "./session.js";
 import { MemoryStore } from "./store_memory.js";
@@ -246,6 +247,46 @@ export class ChatClient extends HttpClient {
   }
 
   /**
+   * Begin a message that grows while it is written, such as the answer of a language model: `await stream.write(...)`, and in the end
+   * `await stream.end()`, or `cutOff()` where it will not be finished.
+   *
+   * Members see it grow (the event `streamgrew`), and who comes later gets the whole. It begins and ends by what `send` does. What is
+   * written in between goes out as soon as it can, and is joined where the line is slow. After a cut it goes on where it was. Where
+   * nothing is heard of this page for a minute, the server ends it as cut off; `end` still brings all of it, within the time for edits.
+   *
+   * @param {string} conversationId
+   * @param {string} [text] what it begins with
+   * @param {{replyTo?: Named, fallbackText?: string, clientMsgId?: string, signal?: AbortSignal}} [options] `fallbackText`: shown by
+   *   clients that do not know of streams, until its end; `clientMsgId`: its key for ever, at most 124 characters; its end has the
+   *   key with `-end` after it. A stream that an earlier try began under it goes on without parts: its end is what counts
+   * @returns {Promise<MessageStream>} once its beginning is durable
+   * @throws {ChatError} as `send`
+   */
+  async stream(conversationId, text = "", { fallbackText, clientMsgId, ...options } = {}) {
+    const key = clientMsgId ?? randomId("w-");
+    checkedClientMsgId(`${key}-end`);
+    const payload = { type: "STREAM", text, ...(fallbackText !== undefined && { fallbackText }) };
+    const sent = await this.send(conversationId, payload, { ...options, clientMsgId: key });
+    const { streams } = this.#session.logs;
+    const begun = typeof sent.payload?.text === "string" ? sent.payload.text : text; // a moderator may have had it begin otherwise
+    streams.grew({ ...placeOf(sent), parts: 0, text: begun });
+    return new MessageStream(sent, begun, {
+      ...this.http.ports,
+      ended: this.http.ended.signal,
+      online: () => this.#untilOnline(),
+      ask: (event) => this.#session.requests.ask(event),
+      grew: (part, added) => {
+        streams.part({ ...placeOf(sent), part, text: added });
+        this.#changed();
+      },
+      end: (content, ends) => {
+        const end = { type: "EDIT", ...refOf(sent), ends, payload: payloadOf(content) };
+        return this.send(conversationId, end, { clientMsgId: `${key}-end` });
+      },
+    }, clientMsgId !== undefined);
+  }
+
+  /**
    * React to a message, or (`removed`) do so no more. It is sent as a message is, with the same promises and errors.
    *
    * @param {Named & {conversationId: string}} message as `messages`, `history` or `send` gave it
@@ -430,6 +471,14 @@ export class ChatClient extends HttpClient {
     });
   }
 
+  /** Resolves once it is logged in. */
+  async #untilOnline() {
+    while (!this.online) {
+      this.http.ended.signal.throwIfAborted();
+      await this.#nextChange();
+    }
+  }
+
   /** Resolves at the next change; rejected if something of this conversation was refused meanwhile. @param {string} [conversationId] */
   #nextChange(conversationId) {
     return new Promise((resolve, reject) => {
@@ -442,6 +491,11 @@ export class ChatClient extends HttpClient {
       this.addEventListener("change", () => resolve(this.removeEventListener("error", failed)), { once: true });
     });
   }
+}
+
+/** @param {Sent} sent */
+function placeOf({ conversationId, messageId, seq }) {
+  return { conversationId, messageId, seq };
 }
 
 /** @param {Named} message @returns {Named} */

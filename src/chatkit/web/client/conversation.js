@@ -56,7 +56,8 @@ export class Conversation {
   /** @type {Set<number>} entries that came as they were written, and have no place yet */
   pushedSeqs = new Set();
 
-  /** @param {string} id @param {{me: string}} owner whose user it is shown to */
+  /** @param {string} id @param {{me: string, shown: (messages: Message[]) => Message[]}} owner whose user it is shown to, and what is
+   *   known of streams that are open */
   constructor(id, owner) {
     this.id = id;
     this.owner = owner;
@@ -66,15 +67,15 @@ export class Conversation {
 
   /** Messages as they read now, and member changes, that are here, ascending; one's own above a hole among them. @returns {Message[]} */
   get messages() {
-    return this.timeline.readable(this.owner.me);
+    return this.owner.shown(this.timeline.readable(this.owner.me));
   }
 
   /** The newest message, or member change, as it reads now; undefined where nothing is known. @returns {Message | undefined} */
   get lastMessage() {
     const held = this.timeline.readable().at(-1);
     const said = this.#valid?.lastMessage;
-    if (!said || (held && held.seq >= said.seq)) return held;
-    return marked([said], this.timeline.shown())[0];
+    const newest = !said || (held && held.seq >= said.seq) ? held : marked([said], this.timeline.shown())[0];
+    return newest && this.owner.shown([newest])[0];
   }
 
   /** When something last happened, in Unix milliseconds; 0 if nothing is known. */

@@ -13,7 +13,9 @@
  * - `held`: a moderator looks at a message of this client first; `sent` or `failed` follows.
  * - `failed`: refused for good; it stays in `pending()` until `cancel` takes it away.
  * - `recalled`: the message at `seq` was withdrawn.
- * - `edited`, `reaction`: what was said of the message at `seq`, which may be one that the user does not see.
+ * - `edited`, `reaction`: what was said of the message at `seq`, which may be one that the user does not see. `edit.ends`: a streamed
+ *   message ended with it, which is no correction.
+ * - `streamgrew`: a streamed message grew; `text` is all of it so far. May be lost; a later one says more.
  * - `receipt`, `typing`, `presence`: somebody got further, is writing, came or went. May be lost.
  * - `conversation`: the user's set of conversations changed.
  * - `epoch`: a log was put back from a backup or replaced: forget what was shown of it above `keptSeq`.
@@ -29,7 +31,8 @@
  *   | {type: "failed", conversationId: string, clientMsgId: string, payload: Payload, error: ChatError}
  *   | {type: "recalled", conversationId: string, messageId: string, seq: number, by: string}
  *   | {type: "edited", conversationId: string, messageId: string, seq: number, by: string,
- *       edit: {seq: number, serverTs: number, payload: Payload}}
+ *       edit: import("./types.js").Edit}
+ *   | {type: "streamgrew", conversationId: string, messageId: string, seq: number, parts: number, text: string}
  *   | {type: "reaction", conversationId: string, messageId: string, seq: number, userId: string, reaction: string,
  *       removed: boolean, reactionSeq: number}
  *   | {type: "receipt", conversationId: string, userId?: string, deliveredSeq?: number, readSeq?: number, seq?: number,

@@ -6,6 +6,8 @@
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 
 import { errorOf } from "./errors.js";
+import { messageOf } from "./marks.js";
+import { OpenStreams } from "./open_streams.js";
 import { Puller } from "./puller.js";
 import { entryOf, toldOf } from "./told.js";
 
@@ -28,10 +30,13 @@ export class Logs {
   constructor(parts, owner) {
     this.parts = parts;
     this.owner = owner;
+    this.streams = new OpenStreams((conversationId, seq) => this.puller.wantOne(conversationId, seq));
     this.puller = new Puller(parts, {
       find: (id) => owner.known(id),
       first: () => owner.focusId(),
-      arrived: (conversation, messages, isWhole) => this.#arrived(conversation, messages, isWhole),
+      arrived: (conversation, page, isWhole) => this.#arrived(conversation, page, isWhole),
+      looked: (page) => this.#looked(page),
+      gone: (conversationId, seq) => this.streams.gone(conversationId, seq),
       refused: (conversation, error) => this.#syncRefused(conversation, error),
     });
   }
@@ -42,6 +47,7 @@ export class Logs {
     this.#catchingUp = true;
     this.#isCaughtUp = false;
     for (const conversation of this.owner.conversations.values()) conversation.heldAtConnect = conversation.timeline.upTo;
+    this.streams.connected();
   }
 
   /** @param {WireEvent} event */
@@ -139,6 +145,7 @@ export class Logs {
     const conversation = this.owner.known(conversationId);
     conversation.type = type;
     conversation.left = change === "LEFT";
+    if (conversation.left) this.streams.forget(conversationId);
     conversation.memberIds = null;
     if (conversation.left) this.#members.delete(conversation.id);
     else this.#members.add(conversation.id);
@@ -171,6 +178,7 @@ export class Logs {
       const live = conversation.pushedSeqs.delete(message.seq);
       const isKnown = conversation.sentSeqs.delete(message.seq) || message.seq <= conversation.toldSeq;
       conversation.toldSeq = Math.max(conversation.toldSeq, message.seq);
+      this.streams.note(message);
       if (message.payload.type === "RECALL" && conversation.recalled(message.payload.seq)) this.parts.directory.refresh();
       if (!isKnown) this.parts.emit(...toldOf(message, live));
     }
@@ -188,11 +196,12 @@ export class Logs {
     conversation.timeline.trim(isRead ? KEPT_MAX_READING : KEPT_MAX);
   }
 
-  /** @param {Conversation} conversation @param {Message[]} messages @param {boolean} isWhole */
-  #arrived(conversation, messages, isWhole) {
-    for (const entry of messages) this.parts.answers.shown(conversation, entry);
+  /** @param {Conversation} conversation @param {WireEvent} page @param {boolean} isWhole */
+  #arrived(conversation, page, isWhole) {
+    for (const entry of page.messages) this.parts.answers.shown(conversation, entry);
     this.#renewed(conversation);
     this.#tell(conversation);
+    this.#looked(page);
     this.trim(conversation);
     this.parts.keeper.changed(conversation);
     if (!isWhole) return;
@@ -208,6 +217,7 @@ export class Logs {
     if (conversation.isReplaced && !conversation.isBeingCompared) {
       conversation.isReplaced = false;
       conversation.toldSeq = timeline.commonSeq || Math.min(conversation.toldSeq, timeline.floor);
+      this.streams.forget(conversationId);
       this.parts.emit("epoch", { conversationId, epoch: timeline.epoch, keptSeq: timeline.commonSeq });
     }
     if (readBefore > conversation.readSeq && this.parts.cursors.read(conversation, readBefore)) conversation.readSeq = readBefore;
@@ -220,6 +230,22 @@ export class Logs {
     }
     this.#isCaughtUp = true;
     this.parts.emit("caughtup", {});
+  }
+
+  /** An open stream grew. @param {WireEvent} event */
+  grew(event) {
+    const growth = this.streams.part(/** @type {any} */ (event));
+    if (growth) this.parts.emit("streamgrew", growth);
+  }
+
+  /** What a page says of streams that are open. @param {WireEvent} page */
+  #looked(page) {
+    if (this.owner.conversations.get(page.conversationId)?.timeline.epoch !== page.epoch) return;
+    for (const entry of page.messages) {
+      const isFollowed = entry.payload.type === "STREAM" && (entry.stream !== undefined || this.streams.has(entry.conversationId, entry.seq));
+      const growth = isFollowed ? this.streams.see(messageOf(entry, page.headSeq)) : null;
+      if (growth) this.parts.emit("streamgrew", growth);
+    }
   }
 
   /** @param {Conversation} conversation @param {WireEvent} error */

@@ -16,17 +16,38 @@ export function namedSeq({ seq, payload }) {
   return Number.isSafeInteger(payload.seq) && payload.seq > 0 && payload.seq < seq ? payload.seq : null;
 }
 
-/** What a message says: by its newest edit where there is one. @param {{payload: import("./types.js").Payload, marks?: Marks}} message */
+/** What a message says: by its newest edit where there is one, and of a stream that is open with its text so far.
+ * @param {{payload: import("./types.js").Payload, marks?: Marks}} message */
 export function contentOf({ payload, marks }) {
-  return marks?.edit?.payload ?? payload;
+  if (marks?.edit?.payload) return marks.edit.payload;
+  return marks?.stream ? { ...payload, text: marks.stream.text } : payload;
+}
+
+/** Whether it is a streamed message that grows still, as far as is known here.
+ * @param {{payload: import("./types.js").Payload, marks?: Marks}} message */
+export function isOpen({ payload, marks }) {
+  return payload.type === "STREAM" && !marks?.edit && (marks === undefined || marks.stream !== undefined);
+}
+
+/** Whether it is a streamed message that ended before it was finished. @param {{marks?: Marks}} message */
+export function isCutOff({ marks }) {
+  return marks?.edit?.ends === "CUT_OFF";
 }
 
 /** An entry of a page or of another answer, with what it says beside the entry. @param {any} entry
  * @param {number} headSeq up to where that counts @returns {Message} */
-export function messageOf({ edit, reactions, ...entry }, headSeq) {
-  if (edit === undefined && reactions === undefined) return entry;
-  const marks = { asOfSeq: headSeq, edit: edit ? { ...edit, payload: edit.payload ?? null } : null, reactions: reactions ?? [] };
-  return { ...entry, marks };
+export function messageOf({ edit, reactions, stream, ...entry }, headSeq) {
+  const isStream = entry.payload.type === "STREAM"; // one that is not shown to be open is not
+  if (edit === undefined && reactions === undefined && !isStream) return entry;
+  const shown = edit ? editOf(edit.seq, edit.serverTs, edit.payload ?? null, edit.ends) : null;
+  const marks = { asOfSeq: headSeq, edit: shown, reactions: reactions ?? [] };
+  return { ...entry, marks: stream ? { ...marks, stream: { parts: stream.parts, text: stream.text } } : marks };
+}
+
+/** @param {number} seq @param {number} serverTs @param {import("./types.js").Payload | null} payload @param {unknown} ends
+ * @returns {import("./types.js").Edit} */
+export function editOf(seq, serverTs, payload, ends) {
+  return { seq, serverTs, payload, ...((ends === "WHOLE" || ends === "CUT_OFF") && { ends }) };
 }
 
 /**
@@ -50,11 +71,16 @@ export function marked(messages, naming) {
 /** @param {Message} message @param {Map<number, Message> | undefined} naming @returns {Message} */
 function withMarks(message, naming) {
   if (naming === undefined || message.payload.type === "RECALLED") return message;
-  /** @type {Marks} */
-  let marks = message.marks ?? { asOfSeq: 0, edit: null, reactions: [] };
+  let marks = message.marks ?? unmarked(message);
   const news = [...naming.values()].filter(({ seq }) => seq > marks.asOfSeq).sort((a, b) => a.seq - b.seq);
   for (const entry of news) marks = after(message, marks, entry);
   return news.length > 0 ? { ...message, marks } : message;
+}
+
+/** What is known of an entry that came as it was written: a stream is open from there on. @param {Message} message @returns {Marks} */
+function unmarked({ payload }) {
+  const marks = { asOfSeq: 0, edit: null, reactions: [] };
+  return payload.type === "STREAM" ? { ...marks, stream: { parts: 0, text: String(payload.text ?? "") } } : marks;
 }
 
 /** The marks after one more entry; one that no server lets through changes nothing but the place.
@@ -62,7 +88,8 @@ function withMarks(message, naming) {
 function after(message, marks, { seq, serverTs, senderId, payload }) {
   if (payload.type === "EDIT") {
     const isSound = senderId === message.senderId && typeof payload.payload?.type === "string";
-    return isSound ? { ...marks, asOfSeq: seq, edit: { seq, serverTs, payload: payload.payload } } : { ...marks, asOfSeq: seq };
+    if (!isSound) return { ...marks, asOfSeq: seq };
+    return { asOfSeq: seq, edit: editOf(seq, serverTs, payload.payload, payload.ends), reactions: marks.reactions };
   }
   if (typeof payload.reaction !== "string") return { ...marks, asOfSeq: seq };
   return { ...marks, asOfSeq: seq, reactions: reacted(marks.reactions, payload.reaction, senderId, payload.removed === true) };

@@ -3,9 +3,10 @@
 // Owned by logs.js, which tells it what to want and hears what came.
 
 /** @typedef {import("./conversation.js").Conversation} Conversation */
-/** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").WireEvent} WireEvent */
-/** @typedef {{conversationId: string, lastSeq: number, limit?: number, history?: boolean}} Request */
+/** @typedef {import("./types.js").Page} Page */
+/** @typedef {{conversationId: string, lastSeq: number, limit?: number, history?: boolean, looks?: boolean}} Request `looks`: only at what
+ *   the page says of one message */
 
 import { nextDelay } from "./backoff.js";
 
@@ -20,6 +21,8 @@ export class Puller {
   #wantsTail = new Set();
   /** @type {Map<string, number>} */
   #wantsOlder = new Map();
+  /** @type {Map<string, {conversationId: string, seq: number}>} */
+  #wantsOne = new Map();
   /** @type {Map<string, Request & {timer: any, askedMs: number}>} by ref */
   #running = new Map();
   #window = 1;
@@ -28,9 +31,10 @@ export class Puller {
   /**
    * @param {import("./types.js").Ports & {line: import("./types.js").Line}} parts
    * @param {{find: (id: string) => Conversation, first: () => string | null,
-   *   arrived: (conversation: Conversation, messages: Message[], isWhole: boolean) => void,
-   *   refused: (conversation: Conversation, error: WireEvent) => void}} owner `find(id)` is the conversation, `first()` the id that goes before all others, `arrived(conversation, messages, isWhole)` hears of a
-   *   page, `refused(conversation, error)` of a refusal that stays
+   *   arrived: (conversation: Conversation, page: WireEvent, isWhole: boolean) => void, looked: (page: WireEvent) => void,
+   *   gone: (id: string, seq: number) => void, refused: (conversation: Conversation, error: WireEvent) => void}} owner `find(id)` is
+   *   the conversation, `first()` the id that goes before all others, `arrived` hears of a page, `looked` of one of `wantOne` or else
+   *   `gone`, `refused` of a refusal that stays
    */
   constructor(parts, owner) {
     this.parts = parts;
@@ -41,6 +45,7 @@ export class Puller {
   reset() {
     for (const ref of [...this.#running.keys()]) this.#finish(ref);
     this.#wantsTail.clear();
+    this.#wantsOne.clear();
     this.#window = 1;
   }
 
@@ -64,6 +69,12 @@ export class Puller {
     this.pump();
   }
 
+  /** Look at one message as it is now. @param {string} conversationId @param {number} seq */
+  wantOne(conversationId, seq) {
+    this.#wantsOne.set(`${conversationId} ${seq}`, { conversationId, seq });
+    this.pump();
+  }
+
   /** After a push: pull if a hole is still there in a moment, for pushes may be on their way. @param {Conversation} conversation */
   watchGap({ id, timeline }) {
     const look = () => void (timeline.missingAfter() !== null && this.wantTail(id));
@@ -73,7 +84,7 @@ export class Puller {
   /** Ask for the next pages, as far as the window lets. */
   pump() {
     while (this.parts.line.online && this.#running.size < this.#window) {
-      const request = this.#nextTail() ?? this.#nextOlder();
+      const request = this.#nextTail() ?? this.#nextOne() ?? this.#nextOlder();
       if (!request) return;
       this.#ask(request);
     }
@@ -96,13 +107,17 @@ export class Puller {
     const { lastSeq, limit, askedMs } = request;
     const isQuick = this.parts.now() - askedMs <= QUICK_MS;
     this.#window = isQuick ? Math.min(WINDOW_MAX, this.#window + GROWTH) : Math.max(1, this.#window >> 1);
+    if (request.looks) {
+      this.owner.looked(event);
+      return this.pump();
+    }
     const conversation = this.owner.find(event.conversationId);
     conversation.ofLog(event.epoch, event.headSeq, lastSeq);
     conversation.timeline.page(lastSeq, /** @type {any} */ (event));
     if (typeof event.floorSeq === "number") conversation.timeline.expire(event.floorSeq);
     const isTail = limit === undefined || !conversation.loaded;
     if (!isTail && conversation.timeline.olderUpTo === null) this.#wantsOlder.delete(conversation.id);
-    this.owner.arrived(conversation, event.messages, isTail && this.#isWhole(conversation, event, lastSeq));
+    this.owner.arrived(conversation, event, isTail && this.#isWhole(conversation, event, lastSeq));
     this.pump();
   }
 
@@ -110,11 +125,16 @@ export class Puller {
   error(event) {
     const request = this.#finish(event.ref);
     if (!request) return false;
-    const { conversationId, limit } = request;
+    const { conversationId, limit, lastSeq, looks } = request;
     if (event.retryable) {
       this.#window = 1;
-      const again = limit === undefined ? () => this.wantTail(conversationId) : () => this.pump();
+      const again = looks ? () => this.wantOne(conversationId, lastSeq + 1) : limit === undefined ? () => this.wantTail(conversationId) : () => this.pump();
       this.parts.setTimeout(again, nextDelay(2, this.parts.random(), event.retryAfterMs ?? null));
+      return true;
+    }
+    if (looks) {
+      this.owner.gone(conversationId, lastSeq + 1);
+      this.pump();
       return true;
     }
     this.#wantsOlder.delete(conversationId);
@@ -148,6 +168,16 @@ export class Puller {
 
   #oldestToAsk() {
     for (const id of this.#wantsTail) if (this.#mayAsk(id)) return id;
+    return null;
+  }
+
+  /** @returns {Request | null} */
+  #nextOne() {
+    for (const [key, { conversationId, seq }] of this.#wantsOne) {
+      if (this.#runningFor(conversationId)) continue;
+      this.#wantsOne.delete(key);
+      return { conversationId, lastSeq: seq - 1, limit: 1, history: true, looks: true };
+    }
     return null;
   }
 

@@ -13,6 +13,7 @@ import { ChatError, errorOf } from "./errors.js";
 import { Keeper } from "./keeper.js";
 import { KEPT_MAX_READING, Logs } from "./logs.js";
 import { Outbox } from "./outbox.js";
+import { Requests } from "./requests.js";
 import { keyOf } from "./resend.js";
 import { checkedPayload, PAYLOAD_BYTES_MAX } from "./validate.js";
 
@@ -64,7 +65,8 @@ export class Session {
     this.keeper = new Keeper({ ...shared, stored: (conversation) => this.cursors.ackSoon(conversation) });
     /** @param {string} id */
     const known = (id) => this.known(id);
-    this.answers = new Answers({ ...shared, outbox: this.outbox }, { me: () => this.me, known });
+    this.requests = new Requests(shared);
+    this.answers = new Answers({ ...shared, outbox: this.outbox, requests: this.requests }, { me: () => this.me, known });
     const { keeper, cursors, directory, answers } = this;
     this.logs = new Logs({ ...shared, keeper, cursors, directory, answers }, {
       conversations: this.conversations,
@@ -99,11 +101,19 @@ export class Session {
     return this.parts.now() + this.serverAheadMs;
   }
 
+  /** Messages with what is known of the streams among them. @param {import("./types.js").Message[]} messages */
+  shown(messages) {
+    return this.logs.streams.shown(messages);
+  }
+
   /** Go on with what the store kept. @param {string} userId @param {import("./types.js").Loaded} loaded */
   restore(userId, { pending, conversations }) {
     this.me = userId;
     this.outbox.restore(pending);
-    for (const { record, messages } of conversations) this.known(record.id).restore(record, messages);
+    for (const { record, messages } of conversations) {
+      this.known(record.id).restore(record, messages);
+      for (const message of this.known(record.id).messages) this.logs.streams.see(message);
+    }
     this.parts.changed();
   }
 
@@ -182,7 +192,7 @@ export class Session {
 
   /** @param {string} messageId @returns {Promise<Sent>} */
   recall(messageId) {
-    return this.answers.recall(messageId);
+    return this.requests.ask({ event: "RECALL", messageId });
   }
 
   /** @param {string} conversationId @param {string} clientMsgId */
@@ -339,6 +349,8 @@ const HANDLERS = {
   MSG_ACK: (session, event) => session.acknowledged(event),
   NEW_MSG: (session, event) => session.logs.pushed(event),
   RECEIPT: (session, event) => session.receipt(event),
+  STREAM_ACK: (session, event) => session.requests.take(event)?.resolve(event),
+  STREAM_PART: (session, event) => session.logs.grew(event),
   SYNC_PAGE: (session, event) => session.logs.puller.page(event),
   BEHIND: (session, event) => session.logs.behind(event),
   CONVERSATION: (session, event) => session.logs.changed(event),

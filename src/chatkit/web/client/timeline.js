@@ -7,7 +7,7 @@
 import { marked, messageOf } from "./marks.js";
 import { Renewal } from "./renewal.js";
 
-const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
+const USER_TYPES = new Set(["TEXT", "STREAM", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
 const NO_MESSAGES = new Set(["MEMBER", "RECALL", "EDIT", "REACTION"]);
 const SAYS_OF_OTHERS = new Set(["RECALL", "EDIT", "REACTION"]);
 

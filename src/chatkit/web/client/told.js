@@ -4,7 +4,7 @@
 /** @typedef {import("./types.js").Payload} Payload */
 /** @typedef {import("./types.js").WireEvent} WireEvent */
 
-import { namedSeq } from "./marks.js";
+import { editOf, namedSeq } from "./marks.js";
 
 /** The event that an entry is for the app; an EDIT or REACTION that says nothing readable comes as it is.
  * @param {Message} message @param {boolean} live @returns {[string, object]} */
@@ -13,7 +13,7 @@ export function toldOf(message, live) {
   const named = { conversationId, messageId: payload.messageId, seq: payload.seq };
   if (payload.type === "RECALL") return ["recalled", { ...named, by: payload.by }];
   if (namedSeq(message) !== null && payload.type === "EDIT" && typeof payload.payload?.type === "string") {
-    return ["edited", { ...named, by: senderId, edit: { seq, serverTs, payload: payload.payload } }];
+    return ["edited", { ...named, by: senderId, edit: editOf(seq, serverTs, payload.payload, payload.ends) }];
   }
   if (namedSeq(message) !== null && typeof payload.reaction === "string") {
     const { reaction, removed = false } = payload;

@@ -7,10 +7,13 @@
 /** How many react to a message in one way; `userIds` are the first 50 of them.
  * @typedef {{reaction: string, count: number, userIds: string[]}} Reaction */
 
-/** What was said of a message up to `asOfSeq`: its newest edit (whose payload is null where only the server's archive has it), and
- * the reactions, the oldest first.
- * @typedef {{asOfSeq: number, edit: {seq: number, serverTs: number, payload: Payload | null} | null,
- *   reactions: Reaction[]}} Marks */
+/** What a message says now; `payload` is null where only the server's archive has it. `ends`: it is the end of a streamed message, all
+ * of it or as far as its author came; without, it is a correction.
+ * @typedef {{seq: number, serverTs: number, payload: Payload | null, ends?: "WHOLE" | "CUT_OFF"}} Edit */
+
+/** What was said of a message up to `asOfSeq`: its newest edit, and the reactions, the oldest first. `stream` is of a streamed message
+ * that is open: how far it has come.
+ * @typedef {{asOfSeq: number, edit: Edit | null, reactions: Reaction[], stream?: {parts: number, text: string}}} Marks */
 
 /** One entry of a log. `clientMsgId` is there on the user's own, `marks` where something was said of it; `contentOf(message)` is
  * what it says now.

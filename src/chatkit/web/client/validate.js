@@ -40,7 +40,7 @@ export function payloadOf(message) {
 export function checkedPayload(message, bytesMax = PAYLOAD_BYTES_MAX) {
   const payload = payloadOf(message);
   if (payload === null || typeof payload !== "object" || typeof payload.type !== "string") throw bad("a message is a text, or an object with a type");
-  if (payload.type === "TEXT" && typeof payload.text !== "string") throw bad("a TEXT has a text");
+  if ((payload.type === "TEXT" || payload.type === "STREAM") && typeof payload.text !== "string") throw bad(`a ${payload.type} has a text`);
   checkValue(payload, 0);
   const json = JSON.stringify(payload);
   const sizeBytes = size8(json);
@@ -69,6 +69,13 @@ function checkValue(value, depth) {
 function checkText(text) {
   if (text.includes("\0")) throw bad("The text holds a NUL character.");
   if (/\p{Surrogate}/u.test(text)) throw bad("The text holds half a character.");
+}
+
+/** What a text takes of the bounds of a stream: bytes as JSON in UTF-8, without the quotes. Raises BAD_REQUEST. @param {unknown} text */
+export function textBytes(text) {
+  if (typeof text !== "string") throw bad("what is written is a text");
+  checkText(text);
+  return size8(JSON.stringify(text)) - 2;
 }
 
 /** @param {string} text */

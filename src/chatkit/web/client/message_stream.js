@@ -1,0 +1,193 @@
+// A streamed message that this client writes. It begins as a message that is sent, and ends as an edit that is sent: both are kept,
+// resent and stored once like any other. In between one part is under way at a time, and what is written meanwhile is joined to the
+// next one. A part is held here until it is acknowledged, so a connection that breaks loses none. Where parts find no way any more
+// (the server cut the message off, a moderator sees the whole first) the message still comes with its end. Made by client.js.
+
+/** @typedef {import("./types.js").Payload} Payload */
+/** @typedef {import("./types.js").Sent} Sent */
+/** @typedef {"WHOLE" | "CUT_OFF"} StreamEnd */
+
+import { nextDelay } from "./backoff.js";
+import { ChatError } from "./errors.js";
+import { textBytes } from "./validate.js";
+
+const PART_BYTES_MAX = 8 * 1024;
+const STREAM_BYTES_MAX = 60 * 1024;
+const PART_UNITS = Math.trunc(PART_BYTES_MAX / 6); // so many fit a part, whatever they are: one takes six bytes at most, as JSON
+const ALIVE_MS = 20_000; // after so long without a part the server is told that the author is there; it waits 60 s by default
+const LOST = new Set(["OFFLINE", "NO_ANSWER"]);
+
+export class MessageStream {
+  /** How many parts are durable at the server. */
+  ackedParts = 0;
+  #texts;
+  #size;
+  #held = "";
+  #takesParts = true;
+  /** @type {Promise<Sent> | null} */
+  #ended = null;
+  /** @type {ChatError | null} */
+  #failure = null;
+  /** @type {Set<() => void>} */
+  #wakers = new Set();
+
+  /**
+   * @param {Sent} sent the answer to its beginning
+   * @param {string} text what it begins with
+   * @param {import("./types.js").Ports & {ended: AbortSignal, online: () => Promise<unknown>,
+   *   ask: (event: import("./types.js").WireEvent) => Promise<any>, grew: (parts: number, text: string) => void,
+   *   end: (content: string | Payload, ends: StreamEnd) => Promise<Sent>}} parts `online()` resolves once there is a connection
+   * @param {boolean} isKnown whether an earlier try may have begun it, and have written something else
+   */
+  constructor(sent, text, parts, isKnown) {
+    /** The answer to its beginning: its id and its place. */
+    this.sent = sent;
+    this.parts = parts;
+    this.#texts = [text];
+    this.#size = textBytes(text);
+    parts.ended.addEventListener("abort", () => this.#noParts(parts.ended.reason), { once: true });
+    this.#run(isKnown);
+  }
+
+  /** All that was written so far. */
+  get text() {
+    if (this.#texts.length > 1) this.#texts = [this.#texts.join("")];
+    return this.#texts[0] ?? "";
+  }
+
+  /**
+   * Add to the message. Resolves at once, or once there is room: at most 8 KiB wait to be sent. What was given is part of the message
+   * when this returns, in the order of the calls. Without a connection it waits for one.
+   *
+   * @param {string} text
+   * @throws {ChatError} BAD_REQUEST: what no payload may hold, or it has ended; TOO_LARGE: all of it would be above 60 KiB; then nothing
+   *   was added. STREAM_ENDED: the message was recalled; CLOSED
+   */
+  async write(text) {
+    this.#checkOpen();
+    const size = textBytes(text);
+    if (this.#size + size > STREAM_BYTES_MAX) throw new ChatError("TOO_LARGE", `A streamed message has at most ${STREAM_BYTES_MAX} bytes.`);
+    this.#texts.push(text);
+    this.#size += size;
+    if (text === "" || !this.#takesParts) return; // it comes with the end
+    this.#held += text;
+    this.#wake();
+    while (this.#takesParts && textBytes(this.#held) > PART_BYTES_MAX) await this.#woken();
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  /**
+   * End it as finished; resolves once that is durable. A second call has the answer of the first.
+   *
+   * @param {string | Payload} [content] what the message says in the end; left out, what was written
+   * @returns {Promise<Sent>}
+   * @throws {ChatError} as `ChatClient.send`; STREAM_ENDED: it was recalled
+   */
+  async end(content) {
+    return this.#end(content ?? this.text, "WHOLE");
+  }
+
+  /** End it as it is, for it will not be finished; resolves once that is durable. @returns {Promise<Sent>} @throws {ChatError} as `end` */
+  async cutOff() {
+    return this.#end(this.text, "CUT_OFF");
+  }
+
+  /** @param {string | Payload} content @param {StreamEnd} ends */
+  #end(content, ends) {
+    if (this.#ended !== null) return this.#ended;
+    this.#checkOpen();
+    this.#takesParts = false; // the end has everything
+    this.#wake();
+    const ended = (this.#ended = this.parts.end(content, ends));
+    ended.catch(({ code }) => {
+      if (code === "BAD_REQUEST" || code === "TOO_LARGE" || code === "STORAGE" || code === "QUEUE_FULL") this.#ended = null; // it is not queued
+    });
+    return ended;
+  }
+
+  #checkOpen() {
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#ended !== null) throw new ChatError("BAD_REQUEST", "The stream has ended.");
+  }
+
+  // --- parts, one at a time ---
+
+  /** Send what is held, and say now and then that somebody is there, until no part is taken any more. @param {boolean} isKnown */
+  async #run(isKnown) {
+    if (isKnown) this.#takesParts = (await this.#asked(0, "")) === 0 && this.#takesParts;
+    while (this.#takesParts) {
+      if (this.#held !== "") await this.#sendPart();
+      else if (await this.#isIdle()) await this.#asked(0, "");
+      this.#wake();
+    }
+    this.#wake();
+  }
+
+  async #sendPart() {
+    const part = textBytes(this.#held) <= PART_BYTES_MAX ? this.#held : this.#held.slice(0, cutAt(this.#held, PART_UNITS));
+    this.#held = this.#held.slice(part.length);
+    const number = this.ackedParts + 1;
+    if ((await this.#asked(number, part)) === null) return;
+    this.ackedParts = number;
+    this.parts.grew(number, part);
+  }
+
+  /** How many parts the server has after this one; null if it takes none. Asked again until there is an answer.
+   * @param {number} part @param {string} text @returns {Promise<number | null>} */
+  async #asked(part, text) {
+    const { conversationId, messageId } = this.sent;
+    for (let attempt = 1; this.#takesParts; attempt += 1) {
+      try {
+        await this.parts.online();
+        return (await this.parts.ask({ event: "STREAM_PART", conversationId, messageId, part, text })).part;
+      } catch (cause) {
+        const error = /** @type {ChatError} */ (cause);
+        if (LOST.has(error.code)) continue;
+        if (!error.retryable) return this.#noParts(error);
+        await this.#woken(nextDelay(attempt, this.parts.random(), error.retryAfterMs), false);
+      }
+    }
+    return null;
+  }
+
+  /** No part is taken any more. After a recall, or the end of the client, nothing is. @param {ChatError} error */
+  #noParts(error) {
+    this.#takesParts = false;
+    if (error.code === "CLOSED" || (error.code === "STREAM_ENDED" && error.reason === "RECALLED")) this.#failure = error;
+    this.#wake();
+    return null;
+  }
+
+  /** Whether nothing was written for a while. */
+  async #isIdle() {
+    const isOver = await this.#woken(ALIVE_MS);
+    return isOver && this.#takesParts && this.#held === "";
+  }
+
+  #wake() {
+    for (const wake of [...this.#wakers]) wake();
+  }
+
+  /** Wait until something is written, there is room, or no part is taken any more. Returns whether the time was over before.
+   * @param {number} [waitMs] @param {boolean} [byWrites] false: the time only, and the end of it all @returns {Promise<boolean>} */
+  #woken(waitMs, byWrites = true) {
+    return new Promise((resolve) => {
+      /** @param {boolean} isOver */
+      const done = (isOver) => {
+        if (!isOver && !byWrites && this.#takesParts) return;
+        this.#wakers.delete(wake);
+        this.parts.clearTimeout(timer);
+        resolve(isOver);
+      };
+      const wake = () => done(false);
+      const timer = waitMs === undefined ? null : this.parts.setTimeout(() => done(true), waitMs);
+      this.#wakers.add(wake);
+    });
+  }
+}
+
+/** Where to cut so that no character is cut through. @param {string} text @param {number} units */
+function cutAt(text, units) {
+  const last = text.charCodeAt(units - 1);
+  return last >= 0xd800 && last < 0xdc00 ? units - 1 : units;
+}
