@@ -55,14 +55,15 @@ export const tests = {
     await w.connect(heads(0));
     const conversation = w.client.conversation("c-1");
     const seen = [];
-    for (const until of [new Date(5_000), 6_000, undefined]) {
-      await w.client.mute("c-1", until);
-      seen.push(conversation.mutedUntil);
+    for (const [until, level] of [[new Date(5_000)], [6_000, "MENTIONS"], [undefined]]) {
+      await w.client.mute("c-1", until, { level });
+      seen.push(conversation.mutedUntil, conversation.notify);
     }
     await w.client.unmute("c-1");
-    equal([...seen, conversation.mutedUntil], [5_000, 6_000, Number.MAX_SAFE_INTEGER, 0]);
-    equal(w.requests("/mute"), [...[5_000, 6_000, null].map((until) => ["PUT", "/v1/conversations/c-1/mute", { until }]), ["DELETE", "/v1/conversations/c-1/mute"]]);
-    equal((await rejects(w.client.mute("c-1", "tomorrow"))).code, "BAD_REQUEST");
+    equal([...seen, conversation.mutedUntil, conversation.notify], [5_000, "NONE", 6_000, "MENTIONS", Number.MAX_SAFE_INTEGER, "NONE", 0, "ALL"]);
+    const bodies = [[5_000, "NONE"], [6_000, "MENTIONS"], [null, "NONE"]].map(([until, level]) => ({ until, level }));
+    equal(w.requests("/mute"), [...bodies.map((body) => ["PUT", "/v1/conversations/c-1/mute", body]), ["DELETE", "/v1/conversations/c-1/mute"]]);
+    for (const wrong of [["tomorrow"], [5, { level: "ALL" }]]) equal((await rejects(w.client.mute("c-1", ...wrong))).code, "BAD_REQUEST");
   },
 
   async "who is online is asked, and whether oneself is away holds for later connections"() {
@@ -122,6 +123,57 @@ export const tests = {
     equal([conversation.preview.lastMessage, conversation.lastMessage.seq], [null, 110]);
     await eventually(() => conversation.preview.headSeq === 121);
     equal([conversation.preview.headSeq, w.requests("/v1/conversations?").length], [121, 3], "asked anew");
+  },
+
+  async "mentions are counted apart, with the edits that add them"() {
+    const w = await asked(listed(row({ unread: 60, unreadMentions: 3, readSeq: 0, description: "Tea at four" })));
+    await w.connect({ event: "HEADS", more: false, conversations: [{ ...heads(120).conversations[0], deliveredSeq: 120, title: "Trip", mutedUntil: 5, notify: "MENTIONS" }] });
+    const conversation = w.client.conversation("c-1");
+    await eventually(() => conversation.preview);
+    equal([conversation.unreadMentions, conversation.unread.count, conversation.description], [3, 60, "Tea at four"]);
+    const { ref } = w.said().find(({ event }) => event === "SYNC");
+    w.socket().says({ event: "SYNC_PAGE", conversationId: "c-1", epoch: "e", headSeq: 120, upToSeq: 120, more: false, ref, messages: [] });
+    const says = (seq, fields) => w.socket().says({ ...push(seq), payload: { type: "TEXT", text: "t", ...fields } });
+    const edits = (seq, target, mentions) => w.socket().says({ ...push(seq), payload: { type: "EDIT", messageId: `m-${target}`, seq: target, payload: { type: "TEXT", text: "e", mentions } } });
+    says(121, { mentions: ["u-1", "u-3"] });
+    says(122, { mentions: ["u-3"] });
+    says(123, { mentions: ["*"] });
+    edits(124, 121, ["u-1"]); // mentioned already
+    edits(125, 122, ["u-1"]);
+    edits(126, 122, ["u-1"]); // likewise
+    w.socket().says({ ...push(127), senderId: "u-1", payload: { type: "TEXT", text: "own", mentions: ["u-1"] } });
+    equal(conversation.unreadMentions, 6);
+    w.socket().says({ ...push(128), payload: { type: "RECALL", messageId: "m-121", seq: 121, by: "u-2", edits: [124] } });
+    equal(conversation.unreadMentions, 5);
+    w.client.markRead("c-1", 125);
+    equal(conversation.unreadMentions, 0);
+    w.client.send("c-1", "hi", { mentions: ["u-2", "*"] }).catch(() => {});
+    equal(w.said().find(({ event }) => event === "SEND_MSG").payload, { type: "TEXT", text: "hi", mentions: ["u-2", "*"] });
+    for (const mentions of [["no id"], "u-2", Array(51).fill("u-2")]) equal((await rejects(w.client.send("c-1", "hi", { mentions }))).code, "BAD_REQUEST");
+  },
+
+  async "a pin is sent as a message is, and what is pinned is asked"() {
+    const pins = [{ seq: 5, pinnedBy: "u-2", pinnedTs: 9, pinnedBySeq: 8, message: { ...entry(5), reactions: [{ reaction: "+", count: 1, userIds: ["u-2"] }] } }, { seq: 3, pinnedBy: "u-1", pinnedTs: 8, pinnedBySeq: 7 }];
+    const w = await asked({ "/v1/conversations/c-1/pins": { pins } });
+    await w.connect(heads(0));
+    w.socket().says(push(1), { ...push(2), payload: { type: "PINNED", messageId: "m-1", seq: 1, pinned: true } });
+    const conversation = w.client.conversation("c-1");
+    equal([conversation.messages.map(({ seq }) => seq), conversation.unread.count, conversation.lastMessage.seq], [[1], 1, 1]);
+    w.client.pin(conversation.messages[0]).catch(() => {});
+    w.client.pin(conversation.messages[0], { pinned: false }).catch(() => {});
+    equal(w.said().filter(({ event }) => event === "SEND_MSG").map(({ payload }) => payload), [true, false].map((pinned) => ({ type: "PINNED", messageId: "m-1", seq: 1, pinned })));
+    equal((await w.client.pins("c-1")).map(({ seq, by, pinnedTs, message }) => [seq, by, pinnedTs, message?.marks.asOfSeq ?? null]), [[5, "u-2", 9, 8], [3, "u-1", 8, null]]);
+  },
+
+  async "a group's name and what it is for are changed, and shown as soon as the log tells of it"() {
+    const w = await asked({ "/v1/conversations/c-1": {} });
+    await w.connect(heads(0));
+    await w.client.setTitle("c-1", "Sunday");
+    await w.client.setDescription("c-1", "Tea");
+    equal(w.requests("/c-1").filter(([method]) => method === "PATCH").map(([, , body]) => body), [{ title: "Sunday" }, { description: "Tea" }]);
+    w.socket().says({ ...push(1), payload: { type: "TITLE", title: "Sunday" } }, { ...push(2), payload: { type: "TITLE", description: "Tea" } });
+    const { title, description, messages, unread } = w.client.conversation("c-1");
+    equal([title, description, messages.length, unread.count], ["Sunday", "Tea", 2, 0]);
   },
 
   async "what the heads say of a list is shown before it is asked for"() {

@@ -3,11 +3,14 @@
 /** @typedef {{cursor?: string | null, limit?: number}} Paging */
 /** A current member; `silencedUntil`, in Unix milliseconds, is 0 for who may write. @typedef {{userId: string,
  *   role: "OWNER" | "ADMIN" | "MEMBER" | "GUEST", joinedSeq: number, silencedUntil: number}} Member */
+/** A pinned message: its place, who pinned it when, and the message as it reads now, null where the answer had no room for it.
+ * @typedef {{seq: number, by: string, pinnedTs: number, message: import("./types.js").Message | null}} Pin */
 /** By user id. @typedef {{members: Member[], nextCursor: string | null}} MemberPage */
 /** `lastSeenTs` is null while they have not gone, and where nobody knows it.
  * @typedef {{userId: string, state: "ONLINE" | "AWAY" | "OFFLINE", lastSeenTs: number | null}} UserPresence */
 
 import { ChatError, jsonOf, problemOf } from "./errors.js";
+import { messageOf } from "./marks.js";
 import { searchPage, searchParams } from "./search.js";
 import { checkedId } from "./validate.js";
 
@@ -53,9 +56,20 @@ export class Api {
     return { members: members.map(memberOf), nextCursor };
   }
 
-  /** @param {string} conversationId @param {number | null} untilMs null: for ever */
-  mute(conversationId, untilMs) {
-    return this.request("PUT", `v1/conversations/${part(conversationId)}/mute`, { until: untilMs });
+  /** What is pinned, pinned last first. @param {string} conversationId @returns {Promise<Pin[]>} */
+  async pins(conversationId) {
+    const { pins } = await this.request("GET", `v1/conversations/${part(conversationId)}/pins`);
+    return pins.map(pinOf);
+  }
+
+  /** @param {string} conversationId @param {{title?: string, description?: string}} fields */
+  update(conversationId, fields) {
+    return this.request("PATCH", `v1/conversations/${part(conversationId)}`, fields);
+  }
+
+  /** @param {string} conversationId @param {number | null} untilMs null: for ever @param {"MENTIONS" | "NONE"} level */
+  mute(conversationId, untilMs, level) {
+    return this.request("PUT", `v1/conversations/${part(conversationId)}/mute`, { until: untilMs, level });
   }
 
   /** @param {string} conversationId */
@@ -140,6 +154,11 @@ function answerOf(status, text) {
 /** @param {any} row @returns {Member} */
 function memberOf({ userId, memberRole, joinedSeq, silencedUntil }) {
   return { userId, role: ROLES.has(memberRole) ? memberRole : "MEMBER", joinedSeq, silencedUntil: silencedUntil ?? 0 };
+}
+
+/** @param {any} row @returns {Pin} */
+function pinOf({ seq, pinnedBy, pinnedTs, pinnedBySeq, message }) {
+  return { seq, by: pinnedBy, pinnedTs, message: message === undefined ? null : messageOf(message, pinnedBySeq) };
 }
 
 /** @param {{[name: string]: string | number | null | undefined}} [fields] what is null, or an empty text, is left out */

@@ -20,7 +20,7 @@ import { MessageStream } from "./message_stream.js";
 import { firstToken, openedStore, whoIs } from "./opening.js";
 import { Session } from "./session.js";
 import { MemoryStore } from "./store_memory.js";
-import { checkedClientMsgId, checkedId, checkedSeq, payloadOf } from "./validate.js";
+import { checkedClientMsgId, checkedId, checkedMentions, checkedSeq, payloadOf } from "./validate.js";
 
 const HISTORY_MAX = 1_000;
 
@@ -218,15 +218,16 @@ export class ChatClient extends HttpClient {
    *
    * @param {string} conversationId
    * @param {string | Payload} message a text, or a payload such as `{ type: "CUSTOM", schema, data, fallbackText }`
-   * @param {{replyTo?: Named, clientMsgId?: string, signal?: AbortSignal}} [options] `replyTo`: an earlier message that it
-   *   answers. `clientMsgId`: the message's key for ever; sending it again gives the same answer. `signal` ends the waiting, not
+   * @param {{replyTo?: Named, mentions?: string[], clientMsgId?: string, signal?: AbortSignal}} [options] `replyTo`: an earlier message
+   *   that it answers. `mentions`: up to 50 users whom it mentions, by id, `*` for everybody. `clientMsgId`: the message's key for ever; sending it again gives the same answer. `signal` ends the waiting, not
    *   the sending
    * @returns {Promise<Sent>} stored on the server
    * @throws {ChatError} refused for good; HELD: a moderator looks at it first; STORAGE, QUEUE_FULL, BAD_REQUEST, TOO_LARGE: not
    *   queued; CLOSED: the client was closed, and it stays queued
    */
-  async send(conversationId, message, { replyTo, clientMsgId = randomId("w-"), signal } = {}) {
+  async send(conversationId, message, { replyTo, mentions, clientMsgId = randomId("w-"), signal } = {}) {
     if (replyTo) message = { ...payloadOf(message), replyTo: refOf(replyTo) };
+    if (mentions && mentions.length > 0) message = { ...payloadOf(message), mentions: checkedMentions(mentions) };
     checkedId(conversationId, "conversationId");
     checkedClientMsgId(clientMsgId);
     if (this.#isClosed) throw closedError();
@@ -295,6 +296,17 @@ export class ChatClient extends HttpClient {
    */
   react(message, reaction, { removed = false, ...options } = {}) {
     return this.send(message.conversationId, { type: "REACTION", ...refOf(message), reaction, ...(removed && { removed }) }, options);
+  }
+
+  /**
+   * Pin a message, or (`pinned: false`) unpin it. It is sent as a message is, with the same promises and errors; `pins` says what is
+   * pinned, 50 at most.
+   *
+   * @param {Named & {conversationId: string}} message as `messages`, `history` or `send` gave it
+   * @param {{pinned?: boolean, clientMsgId?: string, signal?: AbortSignal}} [options] as of `send`
+   */
+  pin(message, { pinned = true, ...options } = {}) {
+    return this.send(message.conversationId, { type: "PINNED", ...refOf(message), pinned }, options);
   }
 
   /**
@@ -384,18 +396,20 @@ export class ChatClient extends HttpClient {
 
   /** The user's devices are not woken for a conversation. What is unread counts all the same.
    * @param {string} conversationId @param {Date | number | null} [until] when that ends, a Date or Unix milliseconds; left out: never
+   * @param {{level?: "MENTIONS" | "NONE"}} [options] `level`: what wakes them all the same, what mentions the user or nothing
    * @returns {Promise<void>} @throws {ChatError} NOT_FOUND, OFFLINE */
-  async mute(conversationId, until = null) {
+  async mute(conversationId, until = null, { level = "NONE" } = {}) {
     const untilMs = until === null ? null : momentMs(until, "until");
-    await this.http.api.mute(conversationId, untilMs);
-    this.#session.muted(conversationId, untilMs ?? Number.MAX_SAFE_INTEGER);
+    if (level !== "MENTIONS" && level !== "NONE") throw new ChatError("BAD_REQUEST", "level is MENTIONS or NONE");
+    await this.http.api.mute(conversationId, untilMs, level);
+    this.#session.muted(conversationId, untilMs ?? Number.MAX_SAFE_INTEGER, level);
   }
 
   /** The user's devices are woken for a conversation again. @param {string} conversationId
    * @returns {Promise<void>} @throws {ChatError} NOT_FOUND, OFFLINE */
   async unmute(conversationId) {
     await this.http.api.unmute(conversationId);
-    this.#session.muted(conversationId, 0);
+    this.#session.muted(conversationId, 0, "ALL");
   }
 
   /** Say whether the user is at this device or away from it; it holds for later connections too. A device that says nothing is

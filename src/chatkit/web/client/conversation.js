@@ -14,13 +14,16 @@ const STORED_MAX = 200; // entries that a store keeps
 const UNREAD_MAX = 999;
 
 /** What the server said of the log up to `headSeq`: by it a list shows what is not held here.
- * @typedef {{epoch: string, headSeq: number, readSeq: number, unread: number, lastMessage: Message | null}} Preview */
+ * @typedef {{epoch: string, headSeq: number, readSeq: number, unread: number, unreadMentions: number,
+ *   lastMessage: Message | null}} Preview */
 
 /** What an app reads of it changes while the client runs; the client's event `change` says when to look again. */
 export class Conversation {
   /** @type {string | null} SINGLE or GROUP; null until the server has said */
   type = null;
   title = "";
+  /** What a group is for; "" if nobody said. */
+  description = "";
   /** @type {string[] | null} the first 200 by id; null until known */
   memberIds = null;
   /** @type {number | null} */
@@ -30,6 +33,8 @@ export class Conversation {
   lastActivityTs = 0;
   /** @type {number} no notifications before this time, in Unix milliseconds; 0: not muted */
   mutedUntil = 0;
+  /** @type {"ALL" | "MENTIONS" | "NONE"} what of it notifies the user until then */
+  notify = "ALL";
   /** @type {Preview | null} null where that is not known, or is no longer so */
   preview = null;
   /** Whether the user is a member no longer. */
@@ -85,14 +90,24 @@ export class Conversation {
 
   /** How many messages of others are unread, at most 999, as far as is known here; `more` says that there may be others. */
   get unread() {
+    return this.#unread("unread", (afterSeq) => this.timeline.unread(afterSeq, this.owner.me));
+  }
+
+  /** How many of these, and of later edits, mention the user or everybody; likewise. */
+  get unreadMentions() {
+    return this.#unread("unreadMentions", (afterSeq) => this.timeline.mentions(afterSeq, this.owner.me)).count;
+  }
+
+  /** @param {"unread" | "unreadMentions"} field of the preview @param {(afterSeq: number) => number} held counts what is held */
+  #unread(field, held) {
     const { timeline } = this;
     const readSeq = Math.max(this.readSeq, this.wantedReadSeq);
     const preview = this.#valid;
     const isHeld = timeline.floor <= readSeq && (!preview || timeline.upTo >= preview.headSeq);
-    if (isHeld || !preview || preview.headSeq <= readSeq) return counted(timeline.unread(readSeq, this.owner.me), timeline.floor > readSeq);
-    const before = Math.min(preview.unread, preview.headSeq - readSeq); // some of it may have been read since
-    const isExact = preview.readSeq >= readSeq && preview.unread < UNREAD_MAX && timeline.floor <= preview.headSeq;
-    return counted(before + timeline.unread(preview.headSeq, this.owner.me), !isExact);
+    if (isHeld || !preview || preview.headSeq <= readSeq) return counted(held(readSeq), timeline.floor > readSeq);
+    const before = Math.min(preview[field], preview.headSeq - readSeq); // some of it may have been read since
+    const isExact = preview.readSeq >= readSeq && preview[field] < UNREAD_MAX && timeline.floor <= preview.headSeq;
+    return counted(before + held(preview.headSeq), !isExact);
   }
 
   /** The preview, as far as it is of the log held here. */
@@ -131,12 +146,14 @@ export class Conversation {
     this.title = row.title ?? "";
     this.lastActivityTs = Math.max(this.lastActivityTs, row.lastActivityTs ?? 0);
     this.mutedUntil = row.mutedUntil ?? 0;
+    this.notify = row.notify ?? (this.mutedUntil > 0 ? "NONE" : "ALL");
   }
 
   /** Take what a row of the list says of the log up to its head. @param {any} row */
-  previewed({ epoch, headSeq, readSeq, unread, lastMessage }) {
+  previewed({ epoch, headSeq, readSeq, unread, unreadMentions = 0, lastMessage, description = "" }) {
+    this.description = description;
     const isKept = lastMessage !== undefined && !this.timeline.recalls.has(lastMessage.seq); // it may be from before that
-    this.preview = { epoch, headSeq, readSeq, unread, lastMessage: isKept ? messageOf(lastMessage, headSeq) : null };
+    this.preview = { epoch, headSeq, readSeq, unread, unreadMentions, lastMessage: isKept ? messageOf(lastMessage, headSeq) : null };
   }
 
   /** A message was recalled. Returns whether what the list says has to be asked for anew. @param {number} seq */
@@ -214,6 +231,10 @@ export class Conversation {
   noticed(entry) {
     this.typing.delete(entry.senderId);
     if (isUserMessage(entry)) return;
+    if (entry.payload.type === "TITLE") {
+      this.title = entry.payload.title ?? this.title;
+      this.description = entry.payload.description ?? this.description;
+    }
     if (entry.payload.op === "ADDED") {
       for (const userId of entry.payload.userIds) this.others.joined(userId, entry.seq);
     }

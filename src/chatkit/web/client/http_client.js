@@ -93,6 +93,24 @@ export class HttpClient extends EventTarget {
     return this.http.api.members(conversationId, options);
   }
 
+  /** What is pinned of what the user may see, pinned last first; at most 50. @param {string} conversationId
+   * @returns {Promise<import("./api.js").Pin[]>} @throws {ChatError} NOT_FOUND, OFFLINE */
+  async pins(conversationId) {
+    return this.http.api.pins(conversationId);
+  }
+
+  /** Call a group something else, at most 256 characters; the log tells of it. @param {string} conversationId @param {string} title
+   * @returns {Promise<void>} @throws {ChatError} FORBIDDEN (reason ROLE): the user's role does not allow it; NOT_FOUND, OFFLINE */
+  async setTitle(conversationId, title) {
+    await this.http.api.update(conversationId, { title });
+  }
+
+  /** Say what a group is for, at most 1,024 characters; as `setTitle`. @param {string} conversationId @param {string} description
+   * @returns {Promise<void>} */
+  async setDescription(conversationId, description) {
+    await this.http.api.update(conversationId, { description });
+  }
+
   /** Who of these is online now; the event `presence` says what changes later. Left out are those whom the user may not know of.
    * @param {string[]} userIds 1 to 100 @returns {Promise<import("./api.js").UserPresence[]>}
    * @throws {ChatError} FORBIDDEN: presence is off at this server; BAD_REQUEST, OFFLINE */

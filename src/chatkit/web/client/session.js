@@ -262,11 +262,13 @@ export class Session {
     return conversation;
   }
 
-  /** The user's devices are not woken for a conversation until then. @param {string} conversationId @param {number} untilMs 0: they are */
-  muted(conversationId, untilMs) {
+  /** The user's devices are not woken for a conversation until then. @param {string} conversationId @param {number} untilMs 0: they are
+   * @param {"ALL" | "MENTIONS" | "NONE"} notify what wakes them all the same */
+  muted(conversationId, untilMs, notify) {
     const conversation = this.conversations.get(conversationId);
     if (!conversation) return;
     conversation.mutedUntil = untilMs;
+    conversation.notify = notify;
     this.keeper.changed(conversation);
     this.keeper.flush();
     this.parts.changed();

@@ -4,12 +4,13 @@
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Page} Page */
 
-import { marked, messageOf } from "./marks.js";
+import { marked, messageOf, namedSeq } from "./marks.js";
 import { Renewal } from "./renewal.js";
 
 const USER_TYPES = new Set(["TEXT", "STREAM", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
-const NO_MESSAGES = new Set(["MEMBER", "RECALL", "EDIT", "REACTION"]);
-const SAYS_OF_OTHERS = new Set(["RECALL", "EDIT", "REACTION"]);
+const NO_MESSAGES = new Set(["MEMBER", "RECALL", "EDIT", "REACTION", "PINNED", "TITLE"]);
+const SAYS_OF_OTHERS = new Set(["RECALL", "EDIT", "REACTION", "PINNED"]);
+const EVERYBODY = "*";
 
 /** Most entries held above a hole, and most recalls remembered for entries not held; what is beyond comes again by SYNC. */
 export const HELD_MAX = 1_000;
@@ -256,6 +257,26 @@ export class Timeline {
     return count;
   }
 
+  /** How many entries of others after `readSeq` mention this user, as far as loaded: messages, and edits that add them.
+   * @param {number} readSeq @param {string} userId */
+  mentions(readSeq, userId) {
+    let count = 0;
+    for (const [seq, entry] of this.entries) {
+      if (seq > readSeq && seq > this.floor && entry.senderId !== userId && this.#mentions(entry, userId)) count += 1;
+    }
+    return count;
+  }
+
+  /** @param {Message} entry @param {string} userId */
+  #mentions(entry, userId) {
+    const { payload, seq } = entry;
+    if (payload.type !== "EDIT") return USER_TYPES.has(payload.type) && isMentioned(payload, userId);
+    const target = namedSeq(entry);
+    if (target === null || !isMentioned(payload.payload, userId)) return false;
+    const before = [...this.entries.values()].filter((one) => one.seq === target || (one.seq < seq && namedSeq(one) === target));
+    return !before.some((one) => isMentioned(one.payload.type === "EDIT" ? one.payload.payload : one.payload, userId));
+  }
+
   /** @param {string | null} own */
   #sort(own) {
     const placed = [...this.entries.values()].filter((entry) => entry.seq > this.floor);
@@ -350,6 +371,12 @@ export class Timeline {
       this.#placed.push(next);
     }
   }
+}
+
+/** @param {any} payload @param {string} userId */
+function isMentioned(payload, userId) {
+  const named = payload?.mentions;
+  return Array.isArray(named) && (named.includes(userId) || named.includes(EVERYBODY));
 }
 
 /** The seq that a RECALL entry withdraws; null for any other entry, and for one that names no earlier seq.

@@ -23,7 +23,7 @@
 /** A row of HEADS.
  * @typedef {{conversationId: string, type: string, epoch: string, headSeq: number, firstSeq: number, deliveredSeq: number,
  *   readSeq: number, othersDeliveredSeq: number, othersReadSeq: number, title?: string, lastActivityTs?: number,
- *   mutedUntil?: number}} Head */
+ *   mutedUntil?: number, notify?: "MENTIONS" | "NONE"}} Head */
 
 /** What SYNC_PAGE says of (lastSeq, upToSeq].
  * @typedef {{conversationId: string, epoch: string, headSeq: number, messages: Message[], upToSeq: number, more: boolean,

@@ -6,6 +6,7 @@ import { ChatError } from "./errors.js";
 
 export const PAYLOAD_BYTES_MAX = 65_536;
 const DEPTH_MAX = 32;
+const MENTIONS_MAX = 50;
 const ID = /^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$/;
 
 /** @param {unknown} value @param {string} name @returns {string} */
@@ -18,6 +19,12 @@ export function checkedId(value, name) {
 export function checkedClientMsgId(value) {
   if (typeof value === "string" && !value.includes("\0") && value.isWellFormed?.() !== false && size(value) <= 128 && value !== "") return value;
   throw bad("clientMsgId must be 1 to 128 characters without NUL");
+}
+
+/** @param {unknown} value @returns {string[]} */
+export function checkedMentions(value) {
+  if (!Array.isArray(value) || value.length > MENTIONS_MAX) throw bad(`mentions is a list of at most ${MENTIONS_MAX} user ids`);
+  return value.map((userId) => (userId === "*" ? userId : checkedId(userId, "mentions")));
 }
 
 /** @param {unknown} value @returns {number} */

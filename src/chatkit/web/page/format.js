@@ -49,6 +49,7 @@ export function listOf(names, maximum = 4) {
 function memberLine(entry, me, isSingle) {
   const person = (userId) => (userId === me ? "you" : userId);
   const by = entry.senderId === me ? "You" : entry.senderId;
+  if (entry.payload.type === "TITLE") return entry.payload.title ? `${by} named the group “${entry.payload.title}”` : `${by} changed what is said of the group`;
   const whom = listOf(entry.payload.userIds.filter((userId) => userId !== entry.senderId).map(person));
   switch (entry.payload.op) {
     case "CREATED":
