@@ -41,7 +41,10 @@ async function follow(steps) {
     advance: ({ ms }) => w.advance(ms),
     send: ({ conversationId, text, clientMsgId }) => void w.client.send(conversationId, text, { clientMsgId }).catch(() => {}),
     markRead: ({ conversationId, upToSeq }) => w.client.markRead(conversationId, upToSeq),
+    list: () => {},
   };
+  const last = (message) => message && [message.seq, contentOf(message).text ?? contentOf(message).type];
+  const list = () => w.client.conversations().map(({ unread, lastMessage }) => ({ unread: unread.count, last: last(lastMessage) }));
   for (const [number, step] of steps.entries()) {
     await actions[step.do](step);
     await shortly();
@@ -49,7 +52,8 @@ async function follow(steps) {
     const said = isConnected ? w.said() : [];
     syncRef = said.findLast(({ event }) => event === "SYNC")?.ref ?? syncRef;
     const told = w.told.splice(0).flatMap((event) => TELLS[event.type]?.(event) ?? []);
-    const then = { says: said.map(says).sort((a, b) => (a.event < b.event ? -1 : a.event > b.event ? 1 : 0)), told };
+    const listed = step.do === "list" ? { list: list() } : {};
+    const then = { ...listed, says: said.map(says).sort((a, b) => (a.event < b.event ? -1 : a.event > b.event ? 1 : 0)), told };
     equal(sorted(then), sorted(step.then), `at step ${number}: ${step.do}`);
   }
   w.client.close();

@@ -5,10 +5,12 @@ import marks from "../../spec/marks.json" with { type: "json" };
 import mediaTypes from "../../spec/media_types.json" with { type: "json" };
 import renewal from "../../spec/renewal.json" with { type: "json" };
 import resend from "../../spec/resend.json" with { type: "json" };
+import streams from "../../spec/streams.json" with { type: "json" };
 import timeline from "../../spec/timeline.json" with { type: "json" };
 import { nextDelay } from "../../src/chatkit/web/client/backoff.js";
-import { marked } from "../../src/chatkit/web/client/marks.js";
+import { contentOf, isCutOff, isOpen, marked, messageOf } from "../../src/chatkit/web/client/marks.js";
 import { likely, mayBe, SHOWN, typesOf } from "../../src/chatkit/web/client/media_types.js";
+import { OpenStreams } from "../../src/chatkit/web/client/open_streams.js";
 import { Renewal } from "../../src/chatkit/web/client/renewal.js";
 import { keyOf, ResendQueue } from "../../src/chatkit/web/client/resend.js";
 import { Timeline } from "../../src/chatkit/web/client/timeline.js";
@@ -86,7 +88,36 @@ function mediaTypesMachine() {
   };
 }
 
-const machines = { backoff: [backoff, backoffMachine], marks: [marks, marksMachine], media_types: [mediaTypes, mediaTypesMachine], renewal: [renewal, renewalMachine], resend: [resend, resendMachine], timeline: [timeline, timelineMachine] };
+function streamsMachine() {
+  let asks = [];
+  const open = new OpenStreams((_, seq) => asks.push(seq));
+  const held = new Map();
+  const naming = [];
+  const entry = (seq, payload) => ({ conversationId: "c", epoch: "e", messageId: `m-${seq}`, seq, senderId: "u-1", serverTs: 0, payload });
+  const begun = (seq) => entry(seq, { type: "STREAM", text: "" });
+  const hold = (message) => void (held.has(message.seq) || held.set(message.seq, message));
+  const say = ({ seq, at }, payload) => naming[naming.push(entry(at, { ...payload, messageId: `m-${seq}`, seq })) - 1];
+  const steps = {
+    begin: ({ seq }) => void (hold(begun(seq)), open.note(held.get(seq))),
+    part: ({ seq, part, text }) => open.part({ conversationId: "c", seq, part, text }),
+    page({ seq, headSeq, stream }) {
+      const message = messageOf({ ...begun(seq), ...(stream && { stream }) }, headSeq);
+      hold(message);
+      return open.see(message);
+    },
+    reaction: (step) => void say(step, { type: "REACTION", reaction: "+" }),
+    end: (step) => void open.note(say(step, { type: "EDIT", payload: { type: "TEXT", text: `all of ${step.seq}` }, ends: step.ends })),
+    connected: () => open.connected(),
+  };
+  return (step) => {
+    asks = [];
+    const grew = steps[step.do](step);
+    const shown = open.shown(marked([...held.values()], naming));
+    return { grew: grew ? [grew.seq, grew.parts, grew.text] : null, asks: [...new Set(asks)], shown: shown.map((it) => [it.seq, contentOf(it).text, isOpen(it), isCutOff(it)]) };
+  };
+}
+
+const machines = { backoff: [backoff, backoffMachine], marks: [marks, marksMachine], media_types: [mediaTypes, mediaTypesMachine], renewal: [renewal, renewalMachine], resend: [resend, resendMachine], streams: [streams, streamsMachine], timeline: [timeline, timelineMachine] };
 
 export const tests = Object.fromEntries(
   Object.entries(machines).flatMap(([machine, [vectors, make]]) =>

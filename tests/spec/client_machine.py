@@ -13,6 +13,7 @@ from chatkit import ChatClient
 from chatkit.client import events as told
 from chatkit.errors import ChatkitError
 from chatkit.testing.backends import VIRTUAL
+from chatkit.types import Message
 from chatkit.wire import events as ev
 
 from ..client.fake_server import FakeServer, Line, client, welcome
@@ -40,7 +41,12 @@ class ClientMachine:
         await anyio.sleep(SHORTLY_S)
         says = [] if self._line is None else self._said(self._line)
         notified, self._told = self._told, []
-        return {"says": says, "told": notified}
+        then: Step = {"says": says, "told": notified}
+        return {**then, "list": await self._list()} if step["do"] == "list" else then
+
+    async def _list(self) -> list[Step]:
+        rows = await self._chat.conversations(fetch=False)
+        return [{"unread": row.unread, "last": _last(row.last_message)} for row in rows]
 
     async def _do(self, step: Step) -> None:
         line = self._line
@@ -85,6 +91,10 @@ class ClientMachine:
             self._sync_ref = str(syncs[-1].ref)
         line.received.clear()
         return sorted(said, key=lambda event: event["event"])
+
+
+def _last(message: Message | None) -> list[Any] | None:
+    return None if message is None else [message.seq, message.content.get("text", message.type)]
 
 
 def _said(event: ev.ClientEvent) -> Step:

@@ -96,6 +96,7 @@ def connect(head_seq: int, *, epoch: str = "e") -> Step:
 
 
 BROKEN = {"do": "break"}
+LIST = {"do": "list"}
 HELD_BY_A_MODERATOR = {"retryable": True, "retryAfterMs": 10_000}
 NOT_NOW = {"retryable": True, "retryAfterMs": 400}
 
@@ -222,6 +223,24 @@ CLIENT_SCRIPTS: dict[str, list[Step]] = {
         advance(60),
         frame(push(5, payload={"type": "RECALL", "messageId": "m-e-1", "seq": 1, "by": OTHER, "edits": [2]})),
         advance(60),
+    ],
+    "a list: the last message as it reads now, and what of others is unread": [
+        connect(3),
+        frame(page(3, entry(1), entry(2), own(3, "a"))),
+        LIST,
+        frame(push(4, payload={"type": "HOLOGRAM", "fallbackText": "counts as well"}), push(5)),
+        LIST,
+        frame(push(6, payload=edit(5)), push(7, payload=reaction(5))),
+        LIST,
+        {"do": "markRead", "conversationId": CHAT, "upToSeq": 4},
+        LIST,
+        frame(recall(8, 5)),
+        LIST,
+        frame(
+            {"event": "RECEIPT", "conversationId": CHAT, "userId": ME, "deliveredSeq": 8, "readSeq": 8},
+            push(9),
+        ),
+        LIST,
     ],
     "a log put back from a backup: what both have is not told again": [
         connect(3),

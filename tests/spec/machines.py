@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from chatkit.client.events import MessageEdited, MessageReceived, StreamGrew
+from chatkit.client.open_streams import OpenStreams
 from chatkit.core.backoff import next_delay
 from chatkit.core.marks import marked
 from chatkit.core.media_types import SHOWN, likely, may_be, types_of
@@ -12,7 +14,8 @@ from chatkit.core.renewal import Renewal
 from chatkit.core.resend import PendingSend, ResendQueue
 from chatkit.core.timeline import Step as TimelineStep
 from chatkit.core.timeline import Timeline
-from chatkit.types import Marks, Message, Reaction
+from chatkit.types import Edit, Marks, Message, Reaction, StreamProgress
+from chatkit.wire.events import StreamPartPush
 
 Step = dict[str, Any]
 Machine = Callable[[Step], dict[str, Any]]
@@ -147,6 +150,69 @@ class MediaTypesMachine:
         }
 
 
+class StreamsMachine:
+    """What is known of streamed messages: each as it was shown first, and all that was said of it since."""
+
+    def __init__(self) -> None:
+        self._streams = OpenStreams()
+        self._held: dict[int, Message] = {}
+        self._naming: list[Message] = []
+        self._asked: list[int] = []
+        self._connected()
+
+    def __call__(self, step: Step) -> dict[str, Any]:
+        grew = self._do(step)
+        asks, self._asked = self._asked, []
+        shown = [self._streams.shown(it) for it in marked([*self._held.values()], self._naming)]
+        return {
+            "grew": None if grew is None else [grew.seq, grew.parts, grew.text],
+            "asks": asks,
+            "shown": [[it.seq, it.text, it.is_open, it.is_cut_off] for it in shown],
+        }
+
+    def _do(self, step: Step) -> StreamGrew | None:
+        seq = step["seq"]
+        match step["do"]:
+            case "begin":
+                self._held.setdefault(seq, _stream(seq))
+                self._streams.note(MessageReceived(self._held[seq]))
+            case "part":
+                return self._streams.part(
+                    StreamPartPush("c", "e", f"m-{seq}", seq, step["part"], step["text"])
+                )
+            case "page":
+                said = step["stream"]
+                progress = None if said is None else StreamProgress(said["parts"], said["text"])
+                message = _stream(seq, Marks(step["headSeq"], stream=progress))
+                self._held.setdefault(seq, message)
+                return self._streams.see(message)
+            case "reaction":
+                self._said(step, {"type": "REACTION", "reaction": "+"})
+            case "end":
+                text = {"type": "TEXT", "text": f"all of {seq}"}
+                self._said(step, {"type": "EDIT", "payload": text, "ends": step["ends"]})
+                edit = Edit(step["at"], 0, text, step["ends"])
+                self._streams.note(MessageEdited("c", f"m-{seq}", seq, "u-1", edit))
+            case "connected":
+                self._connected()
+        return None
+
+    def _said(self, step: Step, payload: dict[str, Any]) -> None:
+        named = {**payload, "messageId": f"m-{step['seq']}", "seq": step["seq"]}
+        self._naming.append(Message("c", step["at"], f"m-{step['at']}", "u-1", 0, named))
+
+    def _connected(self) -> None:
+        self._streams.connected(self._take)
+
+    def _take(self) -> None:
+        while (place := self._streams.take()) is not None:
+            self._asked.append(place[1])
+
+
+def _stream(seq: int, marks: Marks | None = None) -> Message:
+    return Message("c", seq, f"m-{seq}", "u-1", 0, {"type": "STREAM", "text": ""}, None, marks)
+
+
 class RenewalMachine:
     """One search for the last entry that two logs have in common."""
 
@@ -170,4 +236,5 @@ MACHINES: dict[str, Callable[[], Machine]] = {
     "renewal": RenewalMachine,
     "marks": MarksMachine,
     "media_types": MediaTypesMachine,
+    "streams": StreamsMachine,
 }

@@ -338,6 +338,38 @@ def _renewal_walk(rng: Random) -> Generator[Step, dict[str, Any], None]:
         }
 
 
+def streams() -> Scripts:
+    """Streamed messages whose parts come in any order, some twice, with pages, reactions, cuts and ends in between."""
+    return {f"walk {seed}": list(_streams_walk(Random(seed))) for seed in range(WALKS)}
+
+
+def _streams_walk(rng: Random) -> Iterator[Step]:
+    parts = {seq: [f"{seq}.{number} " for number in range(1, 13)] for seq in (1, 2, 3)}
+    reached = dict.fromkeys(parts, 0)
+    ended: set[int] = set()
+    for number in range(120):
+        seq = rng.choice((1, 2, 3))
+        reached[seq] = min(12, reached[seq] + rng.randrange(2))
+        kind = rng.choices(("begin", "part", "page", "reaction", "end", "connected"), (12, 60, 10, 8, 3, 4))[
+            0
+        ]
+        if seq in ended and kind in ("begin", "end"):
+            continue
+        match kind:
+            case "part":
+                part = max(1, reached[seq] + rng.choice((0, 0, 0, 0, -1, 1)))
+                yield {"do": "part", "seq": seq, "part": part, "text": f"{seq}.{part} "}
+            case "page":
+                text = "".join(parts[seq][: reached[seq]])
+                stream = {"parts": reached[seq], "text": text} if rng.random() < 0.8 else None
+                yield {"do": "page", "seq": seq, "headSeq": 10 + number, "stream": stream}
+            case "reaction" | "end":
+                ended |= {seq} if kind == "end" else set()
+                yield {"do": kind, "seq": seq, "at": 10 + number, "ends": rng.choice(("WHOLE", "CUT_OFF"))}
+            case _:
+                yield {"do": kind, "seq": seq}
+
+
 _HEADS = (
     b"",
     b"hello",
@@ -419,4 +451,5 @@ SCRIPTS: dict[str, Callable[[], Scripts]] = {
     "renewal": renewal,
     "marks": marks,
     "media_types": media_types,
+    "streams": streams,
 }

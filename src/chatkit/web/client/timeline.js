@@ -7,7 +7,6 @@
 import { marked, messageOf, namedSeq } from "./marks.js";
 import { Renewal } from "./renewal.js";
 
-const USER_TYPES = new Set(["TEXT", "STREAM", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
 const NO_MESSAGES = new Set(["MEMBER", "RECALL", "EDIT", "REACTION", "PINNED", "TITLE"]);
 const SAYS_OF_OTHERS = new Set(["RECALL", "EDIT", "REACTION", "PINNED"]);
 const EVERYBODY = "*";
@@ -252,7 +251,7 @@ export class Timeline {
     let count = 0;
     for (const [seq, entry] of this.entries) {
       const counts = seq > readSeq && seq > this.floor && entry.senderId !== userId;
-      if (counts && USER_TYPES.has(entry.payload.type)) count += 1;
+      if (counts && isUserMessage(entry) && entry.payload.type !== "RECALLED") count += 1;
     }
     return count;
   }
@@ -270,7 +269,7 @@ export class Timeline {
   /** @param {Message} entry @param {string} userId */
   #mentions(entry, userId) {
     const { payload, seq } = entry;
-    if (payload.type !== "EDIT") return USER_TYPES.has(payload.type) && isMentioned(payload, userId);
+    if (payload.type !== "EDIT") return isUserMessage(entry) && isMentioned(payload, userId);
     const target = namedSeq(entry);
     if (target === null || !isMentioned(payload.payload, userId)) return false;
     const before = [...this.entries.values()].filter((one) => one.seq === target || (one.seq < seq && namedSeq(one) === target));
