@@ -194,8 +194,10 @@ export const tests = {
   },
 
   async "an answer that is none of the protocol is a typed error"() {
-    const w = await asked({ "/v1/blocks": () => new Response("<html>a captive portal</html>") });
-    equal((await rejects(w.client.request("GET", "/v1/blocks"))).code, "PROTOCOL_ERROR");
+    const odd = { results: [{ message: {} }], members: 5, pins: [null], presence: {} };
+    const w = await asked({ "/v1/blocks": () => new Response("<html>a captive portal</html>"), "/v1/": odd });
+    const calls = [w.client.search("x"), w.client.members("c-1"), w.client.pins("c-1"), w.client.presence(["u-2"]), w.client.request("GET", "/v1/blocks")];
+    for (const call of calls) equal((await rejects(call)).code, "PROTOCOL_ERROR");
     equal(WELCOME.userId, w.client.me);
   },
 };

@@ -51,15 +51,14 @@ export class Api {
   }
 
   /** One page of the members. @param {string} conversationId @param {Paging} [paging] @returns {Promise<MemberPage>} */
-  async members(conversationId, paging) {
-    const { members, nextCursor } = await this.request("GET", `v1/conversations/${part(conversationId)}/members?${queryOf(paging)}`);
-    return { members: members.map(memberOf), nextCursor };
+  members(conversationId, paging) {
+    const path = `v1/conversations/${part(conversationId)}/members?${queryOf(paging)}`;
+    return this.#read(path, ({ members, nextCursor }) => ({ members: members.map(memberOf), nextCursor }));
   }
 
   /** What is pinned, pinned last first. @param {string} conversationId @returns {Promise<Pin[]>} */
-  async pins(conversationId) {
-    const { pins } = await this.request("GET", `v1/conversations/${part(conversationId)}/pins`);
-    return pins.map(pinOf);
+  pins(conversationId) {
+    return this.#read(`v1/conversations/${part(conversationId)}/pins`, ({ pins }) => pins.map(pinOf));
   }
 
   /** @param {string} conversationId @param {{title?: string, description?: string}} fields */
@@ -78,15 +77,26 @@ export class Api {
   }
 
   /** @param {string} query @param {import("./search.js").SearchOptions} options */
-  async search(query, options) {
-    return searchPage(await this.request("GET", `v1/search?${searchParams(query, options)}`));
+  search(query, options) {
+    return this.#read(`v1/search?${searchParams(query, options)}`, searchPage);
   }
 
   /** @param {string[]} userIds @returns {Promise<UserPresence[]>} */
-  async presence(userIds) {
+  presence(userIds) {
     if (!Array.isArray(userIds)) throw new ChatError("BAD_REQUEST", "userIds is a list");
     const users = userIds.map((userId) => checkedId(userId, "userIds")).join(",");
-    return (await this.request("GET", `v1/presence?users=${users}`)).presence;
+    return this.#read(`v1/presence?users=${users}`, ({ presence }) => presence.map(presenceOf));
+  }
+
+  /** What an answer says; one that does not keep to the protocol is PROTOCOL_ERROR. @template T @param {string} path
+   * @param {(answer: any) => T} take @returns {Promise<T>} */
+  async #read(path, take) {
+    const answer = await this.request("GET", path);
+    try {
+      return take(answer);
+    } catch (cause) {
+      throw new ChatError("PROTOCOL_ERROR", "The answer does not keep to the protocol.", { cause });
+    }
   }
 
   /** @param {string} path @param {string} field @param {object} [fields] */
@@ -154,6 +164,11 @@ function answerOf(status, text) {
 /** @param {any} row @returns {Member} */
 function memberOf({ userId, memberRole, joinedSeq, silencedUntil }) {
   return { userId, role: ROLES.has(memberRole) ? memberRole : "MEMBER", joinedSeq, silencedUntil: silencedUntil ?? 0 };
+}
+
+/** @param {any} row @returns {UserPresence} */
+function presenceOf({ userId, state, lastSeenTs }) {
+  return { userId, state, lastSeenTs: lastSeenTs ?? null };
 }
 
 /** @param {any} row @returns {Pin} */

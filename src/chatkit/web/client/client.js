@@ -16,7 +16,7 @@ import { ChatError } from "./errors.js";
 import { EventStream } from "./events.js";
 import { HttpClient } from "./http_client.js";
 import { momentMs } from "./search.js";
-import { MessageStream } from "./message_stream.js";
+import { beginStream } from "./message_stream.js";
 import { firstToken, openedStore, whoIs } from "./opening.js";
 import { Session } from "./session.js";
 import { MemoryStore } from "./store_memory.js";
@@ -260,31 +260,19 @@ export class ChatClient extends HttpClient {
    * @param {{replyTo?: Named, fallbackText?: string, clientMsgId?: string, signal?: AbortSignal}} [options] `fallbackText`: shown by
    *   clients that do not know of streams, until its end; `clientMsgId`: its key for ever, at most 124 characters; its end has the
    *   key with `-end` after it. A stream that an earlier try began under it goes on without parts: its end is what counts
-   * @returns {Promise<MessageStream>} once its beginning is durable
+   * @returns {Promise<import("./message_stream.js").MessageStream>} once its beginning is durable
    * @throws {ChatError} as `send`
    */
-  async stream(conversationId, text = "", { fallbackText, clientMsgId, ...options } = {}) {
-    const key = clientMsgId ?? randomId("w-");
-    checkedClientMsgId(`${key}-end`);
-    const payload = { type: "STREAM", text, ...(fallbackText !== undefined && { fallbackText }) };
-    const sent = await this.send(conversationId, payload, { ...options, clientMsgId: key });
-    const { streams } = this.#session.logs;
-    const begun = typeof sent.payload?.text === "string" ? sent.payload.text : text; // a moderator may have had it begin otherwise
-    streams.grew({ ...placeOf(sent), parts: 0, text: begun });
-    return new MessageStream(sent, begun, {
+  stream(conversationId, text = "", options = {}) {
+    return beginStream(conversationId, text, options, {
       ...this.http.ports,
       ended: this.http.ended.signal,
       online: () => this.#untilOnline(),
       ask: (event) => this.#session.requests.ask(event),
-      grew: (part, added) => {
-        streams.part({ ...placeOf(sent), part, text: added });
-        this.#changed();
-      },
-      end: (content, ends) => {
-        const end = { type: "EDIT", ...refOf(sent), ends, payload: payloadOf(content) };
-        return this.send(conversationId, end, { clientMsgId: `${key}-end` });
-      },
-    }, clientMsgId !== undefined);
+      send: (payload, sending) => this.send(conversationId, payload, sending),
+      streams: this.#session.logs.streams,
+      changed: () => this.#changed(),
+    });
   }
 
   /**
@@ -505,11 +493,6 @@ export class ChatClient extends HttpClient {
       this.addEventListener("change", () => resolve(this.removeEventListener("error", failed)), { once: true });
     });
   }
-}
-
-/** @param {Sent} sent */
-function placeOf({ conversationId, messageId, seq }) {
-  return { conversationId, messageId, seq };
 }
 
 /** @param {Named} message @returns {Named} */

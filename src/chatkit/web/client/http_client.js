@@ -34,7 +34,7 @@ export class HttpClient extends EventTarget {
    *
    * A file without such a message is removed after a day or so. The same content finds its former upload: nothing is sent twice,
    * and what was cut off goes on, after a reload too. A try that gets no further is repeated a few times; there is no deadline for
-   * the whole.
+   * the whole. Before any of it is sent it is read once, for the name of its content.
    *
    * @param {import("./media.js").Source} source a file that was chosen, a Blob, or bytes
    * @param {{mime?: string, name?: string, onProgress?: import("./media.js").OnProgress, signal?: AbortSignal}} [options] `mime`: left out,

@@ -234,6 +234,7 @@ export class Logs {
 
   /** An open stream grew. @param {WireEvent} event */
   grew(event) {
+    if (typeof event.text !== "string" || !Number.isSafeInteger(event.part)) throw new TypeError("a STREAM_PART has a part and a text");
     const growth = this.streams.part(/** @type {any} */ (event));
     if (growth) this.parts.emit("streamgrew", growth);
   }

@@ -6,16 +6,51 @@
 /** @typedef {import("./types.js").Payload} Payload */
 /** @typedef {import("./types.js").Sent} Sent */
 /** @typedef {"WHOLE" | "CUT_OFF"} StreamEnd */
+/** @typedef {{messageId: string, seq: number}} Named */
+/** `online()` resolves once there is a connection, `grew(part, text)` hears of what is durable.
+ * @typedef {import("./types.js").Ports & {ended: AbortSignal, online: () => Promise<unknown>,
+ *   ask: (event: import("./types.js").WireEvent) => Promise<any>, grew: (part: number, text: string) => void,
+ *   end: (content: string | Payload, ends: StreamEnd) => Promise<Sent>}} Parts */
 
 import { nextDelay } from "./backoff.js";
+import { randomId } from "./device.js";
 import { ChatError } from "./errors.js";
-import { textBytes } from "./validate.js";
+import { checkedClientMsgId, payloadOf, textBytes } from "./validate.js";
 
 const PART_BYTES_MAX = 8 * 1024;
 const STREAM_BYTES_MAX = 60 * 1024;
 const PART_UNITS = Math.trunc(PART_BYTES_MAX / 6); // so many fit a part, whatever they are: one takes six bytes at most, as JSON
 const ALIVE_MS = 20_000; // after so long without a part the server is told that the author is there; it waits 60 s by default
 const LOST = new Set(["OFFLINE", "NO_ANSWER"]);
+
+/**
+ * Begin a streamed message; resolves once its beginning is durable. See `ChatClient.stream`.
+ *
+ * @param {string} conversationId
+ * @param {string} text
+ * @param {{fallbackText?: string, clientMsgId?: string, replyTo?: Named, signal?: AbortSignal}} options
+ * @param {import("./types.js").Ports & Pick<Parts, "ended" | "online" | "ask"> & {
+ *   send: (payload: Payload, options: {clientMsgId: string, replyTo?: Named, signal?: AbortSignal}) => Promise<Sent>,
+ *   streams: import("./open_streams.js").OpenStreams, changed: () => void}} parts
+ */
+export async function beginStream(conversationId, text, { fallbackText, clientMsgId, ...options }, parts) {
+  const key = clientMsgId ?? randomId("w-");
+  const endKey = checkedClientMsgId(`${key}-end`);
+  const payload = { type: "STREAM", text, ...(fallbackText !== undefined && { fallbackText }) };
+  const sent = await parts.send(payload, { ...options, clientMsgId: key });
+  const begun = typeof sent.payload?.text === "string" ? sent.payload.text : text; // a moderator may have had it begin otherwise
+  const { messageId, seq } = sent;
+  const place = { conversationId, messageId, seq };
+  parts.streams.grew({ ...place, parts: 0, text: begun });
+  /** @param {number} part @param {string} added */
+  const grew = (part, added) => {
+    parts.streams.part({ ...place, part, text: added });
+    parts.changed();
+  };
+  /** @param {string | Payload} content @param {StreamEnd} ends */
+  const end = (content, ends) => parts.send({ type: "EDIT", messageId, seq, ends, payload: payloadOf(content) }, { clientMsgId: endKey });
+  return new MessageStream(sent, begun, { ...parts, grew, end }, clientMsgId !== undefined);
+}
 
 export class MessageStream {
   /** How many parts are durable at the server. */
@@ -34,9 +69,7 @@ export class MessageStream {
   /**
    * @param {Sent} sent the answer to its beginning
    * @param {string} text what it begins with
-   * @param {import("./types.js").Ports & {ended: AbortSignal, online: () => Promise<unknown>,
-   *   ask: (event: import("./types.js").WireEvent) => Promise<any>, grew: (parts: number, text: string) => void,
-   *   end: (content: string | Payload, ends: StreamEnd) => Promise<Sent>}} parts `online()` resolves once there is a connection
+   * @param {Parts} parts
    * @param {boolean} isKnown whether an earlier try may have begun it, and have written something else
    */
   constructor(sent, text, parts, isKnown) {
