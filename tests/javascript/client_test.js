@@ -44,7 +44,7 @@ async function follow(steps) {
     list: () => {},
   };
   const last = (message) => message && [message.seq, contentOf(message).text ?? contentOf(message).type];
-  const list = () => w.client.conversations().map(({ unread, lastMessage }) => ({ unread: unread.count, last: last(lastMessage) }));
+  const list = () => w.client.conversations().map(({ unread, unreadMentions, lastMessage }) => ({ unread: unread.count, mentions: unreadMentions, last: last(lastMessage) }));
   for (const [number, step] of steps.entries()) {
     await actions[step.do](step);
     await shortly();

@@ -46,7 +46,10 @@ class ClientMachine:
 
     async def _list(self) -> list[Step]:
         rows = await self._chat.conversations(fetch=False)
-        return [{"unread": row.unread, "last": _last(row.last_message)} for row in rows]
+        return [
+            {"unread": row.unread, "mentions": row.unread_mentions, "last": _last(row.last_message)}
+            for row in rows
+        ]
 
     async def _do(self, step: Step) -> None:
         line = self._line

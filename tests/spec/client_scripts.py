@@ -45,13 +45,14 @@ def recall(seq: int, target: int) -> Step:
     return push(seq, payload={"type": "RECALL", "messageId": f"m-e-{target}", "seq": target, "by": OTHER})
 
 
-def edit(seq: int) -> Step:
-    return {
-        "type": "EDIT",
-        "messageId": f"m-e-{seq}",
-        "seq": seq,
-        "payload": {"type": "TEXT", "text": "other words"},
-    }
+def text(*mentions: str) -> Step:
+    return {"type": "TEXT", "text": "words", "mentions": list(mentions)}
+
+
+def edit(seq: int, *mentions: str) -> Step:
+    mentioning = {"mentions": list(mentions)} if mentions else {}
+    payload = {"type": "TEXT", "text": "other words", **mentioning}
+    return {"type": "EDIT", "messageId": f"m-e-{seq}", "seq": seq, "payload": payload}
 
 
 def reaction(seq: int, **removed: bool) -> Step:
@@ -239,6 +240,28 @@ CLIENT_SCRIPTS: dict[str, list[Step]] = {
         frame(
             {"event": "RECEIPT", "conversationId": CHAT, "userId": ME, "deliveredSeq": 8, "readSeq": 8},
             push(9),
+        ),
+        LIST,
+    ],
+    "a list: who is mentioned, by a message, by everybody's, and by the first edit that does": [
+        connect(0),
+        frame(push(1, payload=text("u-1", "u-3")), push(2, payload=text("u-3")), push(3, payload=text("*"))),
+        LIST,
+        frame(
+            push(4, payload=edit(1, "u-1")), push(5, payload=edit(2, "u-1")), push(6, payload=edit(2, "u-1"))
+        ),
+        LIST,
+        frame(push(7, payload={"type": "RECALL", "messageId": "m-e-1", "seq": 1, "by": OTHER, "edits": [4]})),
+        frame({"event": "NEW_MSG", **own(8, "a"), "payload": text("u-1")}),
+        LIST,
+        {"do": "markRead", "conversationId": CHAT, "upToSeq": 3},
+        LIST,
+    ],
+    "a list: pins and titles are no messages": [
+        connect(0),
+        frame(
+            push(1),
+            push(2, payload={"type": "PINNED", "messageId": "m-e-1", "seq": 1, "pinned": True}),
         ),
         LIST,
     ],
