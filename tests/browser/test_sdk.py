@@ -280,6 +280,46 @@ def test_search_members_mute_and_who_is_away(server: ServerProcess, new_tab: New
     assert page.evaluate(row, chat) == ["Trip", {"count": 1, "more": False}, 2]
 
 
+def test_a_message_grows_over_a_cut_and_mentions_and_pins_are_told(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    chat = server.conversation("ann", "ben", kind="GROUP")
+    tabs = [new_tab(), new_tab()]
+    ann, ben = own_page(tabs[0], "ann"), own_page(tabs[1], "ben")
+    for page in (ann, ben):
+        wait_for(page, "told.some(({ type }) => type === 'caughtup')")
+    ben.evaluate("client.addEventListener('streamgrew', ({ detail }) => told.push(detail))")
+    ann.evaluate("async (id) => { globalThis.stream = await client.stream(id, 'To'); }", chat)
+    ann.evaluate("stream.write(' be')")
+    wait_for(ben, "told.some(({ type, text }) => type === 'streamgrew' && text === 'To be')")
+    for tab in tabs:
+        tab.expect_lost_connections()
+    server.kill()
+    ann.evaluate("stream.write(' or not')")
+    server.start()
+    wait_for(ben, "told.some(({ type, text }) => type === 'streamgrew' && text === 'To be or not')")
+    ben.reload()  # who comes later gets the whole, and follows it
+    start(ben, "ben")
+    wait_for(
+        ben, "(id) => client.conversation(id)?.messages.at(-1).marks?.stream?.text === 'To be or not'", chat
+    )
+    ann.evaluate("stream.end('To be, or not to be')")
+    wait_for(ben, "(id) => client.conversation(id).messages.at(-1).marks.edit?.ends === 'WHOLE'", chat)
+    assert ben.evaluate("(id) => client.conversation(id).messages.at(-1).marks.edit.payload.text", chat) == (
+        "To be, or not to be"
+    )
+    ann.evaluate("(id) => client.send(id, '@ben', { mentions: ['ben'] })", chat)
+    wait_for(ben, "(id) => client.conversation(id).unreadMentions === 1", chat)
+    assert ben.evaluate("(id) => client.conversation(id).unread.count", chat) == 2
+    ann.evaluate("(id) => client.pin(client.conversation(id).messages.at(-1))", chat)
+    pinned = ben.evaluate(
+        "async (id) => (await client.pins(id)).map(({ by, message }) => [by, message.payload.text])", chat
+    )
+    assert pinned == [["ann", "@ben"]]
+    ann.evaluate("(id) => client.setTitle(id, 'Sunday')", chat)
+    wait_for(ben, "(id) => client.conversation(id).title === 'Sunday'", chat)
+
+
 def test_two_tabs_are_two_devices_and_a_reload_is_the_same(
     browser_context: BrowserContext, server: ServerProcess, new_tab: NewTab
 ) -> None:

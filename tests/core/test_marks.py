@@ -107,6 +107,17 @@ def test_which_entry_is_named(payload: dict[str, Any], seq: int | None) -> None:
     assert named_seq(message(5, payload)) == seq
 
 
+def test_a_reaction_leaves_a_stream_open_and_its_end_does_not() -> None:
+    begun = message(1, {"type": "STREAM", "text": "he"})
+    (reacted,) = marked([begun], [message(2, {"type": "REACTION", "seq": 1, "reaction": "+"})])
+    assert (reacted.is_open, reacted.text, len(reacted.reactions)) == (True, "he", 1)
+    end = message(
+        3, {"type": "EDIT", "seq": 1, "ends": "CUT_OFF", "payload": {"type": "TEXT", "text": "hel"}}
+    )
+    (ended,) = marked([reacted], [end])
+    assert (ended.is_open, ended.is_cut_off, ended.text, len(ended.reactions)) == (False, True, "hel", 1)
+
+
 def test_what_a_reply_answers() -> None:
     reply = message(2, {**FIRST, "replyTo": {"messageId": "m-1", "seq": 1}}).reply_to
     assert reply is not None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chatkit.client.open_streams import OpenStreams
-
 from chatkit.client.events import MessageEdited, MessageReceived, StreamGrew
+from chatkit.client.open_streams import OpenStreams
 from chatkit.core.backoff import next_delay
 from chatkit.core.marks import marked
 from chatkit.core.media_types import SHOWN, likely, may_be, types_of

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from ..types import Edit, Marks, Message, Reaction, StreamEnd
+from ..types import Edit, Marks, Message, Reaction, StreamEnd, StreamProgress
 from ..wire.payload import EVERYBODY
 from .log.marks import REACTION_USERS_MAX
 
@@ -54,10 +54,18 @@ def marked(messages: Iterable[Message], naming: Iterable[Message]) -> list[Messa
 def _marked(message: Message, naming: dict[int, Message] | None) -> Message:
     if naming is None or message.type == "RECALLED":
         return message
-    marks = message.marks or Marks(0)
+    marks = message.marks or _unmarked(message)
     for seq in sorted(seq for seq in naming if seq > marks.as_of_seq):
         marks = _after(message, marks, naming[seq])
     return replace(message, marks=marks) if marks != message.marks else message
+
+
+def _unmarked(message: Message) -> Marks:
+    """What is known of an entry that came as it was written: a stream is open from there on."""
+    if message.type != "STREAM":
+        return Marks(0)
+    text = message.payload.get("text")
+    return Marks(0, stream=StreamProgress(0, text if isinstance(text, str) else ""))
 
 
 def _after(message: Message, marks: Marks, entry: Message) -> Marks:

@@ -49,7 +49,6 @@ export function listOf(names, maximum = 4) {
 function memberLine(entry, me, isSingle) {
   const person = (userId) => (userId === me ? "you" : userId);
   const by = entry.senderId === me ? "You" : entry.senderId;
-  if (entry.payload.type === "TITLE") return entry.payload.title ? `${by} named the group “${entry.payload.title}”` : `${by} changed what is said of the group`;
   const whom = listOf(entry.payload.userIds.filter((userId) => userId !== entry.senderId).map(person));
   switch (entry.payload.op) {
     case "CREATED":
@@ -91,7 +90,7 @@ const MEDIA = { IMAGE: "Picture", VOICE: "Voice message", FILE: "File" };
 
 /** What a person's message says, as plain text. */
 export function textOf(payload) {
-  if (payload.type === "TEXT") return payload.text;
+  if (payload.type === "TEXT" || payload.type === "STREAM") return payload.text;
   if (payload.type === "RECALLED") return "Message recalled";
   if (payload.type === "IMAGE" && typeof payload.alt === "string" && payload.alt) return `${MEDIA.IMAGE}: ${payload.alt}`;
   if (payload.type in MEDIA) return [MEDIA[payload.type], fileName(payload), sizeOf(payload.bytes)].filter(Boolean).join(" · ");

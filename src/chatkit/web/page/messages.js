@@ -62,7 +62,7 @@ function sentItem(entry, conversation, client) {
     me: client.me,
     media,
     quote: quoteOf(entry.payload.replyTo, conversation),
-    isEdited: !isRecalled && Boolean(entry.marks?.edit),
+    isEdited: !isRecalled && Boolean(entry.marks?.edit && !entry.marks.edit.ends),
     reactions: isRecalled ? [] : (entry.marks?.reactions ?? []).map((one) => ({ ...one, isMine: one.userIds.includes(client.me) })),
     isEditable: isEditable(entry, client.me, client.serverNow),
     state: isOwn ? conversation.stateOf(entry.seq) : null,
