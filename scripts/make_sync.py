@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "chatkit"
@@ -49,7 +50,10 @@ def made(name: str) -> str:
     tree = ast.parse((SOURCE / "client" / f"{module}.py").read_text(encoding="utf-8"))
     (found,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     methods = [node for node in found.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    body = "".join(_method(name, node) for node in methods if _is_made(node))
+    times = Counter(node.name for node in methods)
+    body = "".join(
+        _method(name, node, is_overloaded=times[node.name] > 1) for node in methods if _is_made(node)
+    )
     head = (
         f'"""`{name}` without `await`. Made by `make sync`; changes belong into client/{module}.py."""\n\n'
         "from __future__ import annotations\n\n"
@@ -66,13 +70,15 @@ def _is_made(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return node.name == "__init__" or not (node.name.startswith("_") or node.name in LEFT_OUT)
 
 
-def _method(owner: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _method(owner: str, node: ast.FunctionDef | ast.AsyncFunctionDef, *, is_overloaded: bool) -> str:
     if node.name in BY_HAND:
         return BY_HAND[node.name]
     decorators = {ast.unparse(each) for each in node.decorator_list}
     given = _given(node.args)
     signature = ast.unparse(node.args)
     returns = "" if node.returns is None else f" -> {ast.unparse(node.returns)}"
+    if "overload" in decorators:
+        return f"\n    @overload\n    def {node.name}({signature}){returns}: ...\n"
     if node.name == "__init__":
         return (
             f"\n    def __init__({signature}){returns}:\n        super().__init__(module.{owner}({given}))\n"
@@ -95,6 +101,8 @@ def _method(owner: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         how = "_wait" if isinstance(node, ast.AsyncFunctionDef) else "_run"
         comma = ", " if given else ""
         call = f"return self.{how}(self._made.{node.name}{comma}{given})"
+        if is_overloaded:  # which of them is meant, only the caller's arguments say
+            call += "  # type: ignore[arg-type]"
     return f"\n    def {node.name}({signature}){returns}:\n{doc}        {call}\n"
 
 

@@ -216,9 +216,21 @@ async def test_the_sdk_refuses_what_the_server_would() -> None:
                 await api.search(**arguments)
         with pytest.raises(NotFoundError):
             await api.search("x", conversation_id="nowhere")
-        for options in ({"limit": 51}, {"after_ms": -1}, {"cursor": 5}, {"conversation_id": 5}):
+        for options in ({"limit": 0}, {"after_ms": -1}, {"cursor": 5}, {"conversation_id": 5}):
             with pytest.raises(BadRequestError):
                 await it.server.search("ann", "x", **options)
+
+
+async def test_a_page_of_more_than_there_may_be_is_the_longest_for_the_host_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chatkit.server.search_verbs.SEARCH_LIMIT_MAX", 2)
+    monkeypatch.setattr("chatkit.gateway.search_api.SEARCH_LIMIT_MAX", 2)
+    async with world() as it:
+        await it.send("ann", "word 1", "word 2", "word 3")
+        api = await it.api("ann")
+        assert len((await api.search("word", limit=3)).hits) == 2
+        assert len((await it.server.search("ann", "word", limit=3)).hits) == 2
 
 
 async def test_without_search_it_is_forbidden_and_nothing_is_kept(tmp_path: Path) -> None:

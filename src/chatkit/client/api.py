@@ -12,7 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, overload
 
 import msgspec
 from msgspec import UNSET
@@ -660,6 +660,20 @@ class ChatApi:
         """Upload a file; returns once the server has all of it. See `ChatClient.upload`."""
         self._check_loop()
         return await self._media().upload(source, mime, name, on_progress)
+
+    @overload
+    async def download(
+        self, message: Message | str, to: None = None, *, on_progress: OnProgress | None = None
+    ) -> bytes: ...
+
+    @overload
+    async def download(
+        self,
+        message: Message | str,
+        to: str | os.PathLike[str],
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> Path: ...
 
     async def download(
         self,

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import anyio
 
@@ -636,6 +636,20 @@ class ChatClient:
         """
         with self._transferring() as api:
             return await api.upload(source, mime=mime, name=name, on_progress=on_progress)
+
+    @overload
+    async def download(
+        self, message: Message | str, to: None = None, *, on_progress: OnProgress | None = None
+    ) -> bytes: ...
+
+    @overload
+    async def download(
+        self,
+        message: Message | str,
+        to: str | os.PathLike[str],
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> Path: ...
 
     async def download(
         self,

@@ -18,7 +18,7 @@ from .searching import Found, Searching
 SEARCH_LIMIT_MAX = 50
 """Results in one page."""
 
-_Limit = Annotated[int, msgspec.Meta(ge=1, le=SEARCH_LIMIT_MAX)]
+_Limit = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class SearchVerbs(HostVerbs):
@@ -53,7 +53,7 @@ class SearchVerbs(HostVerbs):
             after_ms: Only what was sent then or later, in Unix milliseconds.
             before_ms: Only what was sent earlier.
             cursor: `next_cursor` of the page before.
-            limit: Most results, from 1 to 50.
+            limit: Most results; above 50 it is 50.
 
         Returns:
             A page; the last one has no `next_cursor`. One that is not the last may have few results, or none.
@@ -74,7 +74,7 @@ class SearchVerbs(HostVerbs):
         check_value(str | None, "cursor", cursor)
         self.engine.check_loop()
         wanted = wanted_of(user_id, query, conversation_id, sender_id, after_ms, before_ms)
-        page = await self.searching.search(wanted, cursor, limit)
+        page = await self.searching.search(wanted, cursor, min(limit, SEARCH_LIMIT_MAX))
         return SearchPage(tuple(map(_hit, page.found)), page.next_cursor, page.up_to_date)
 
 

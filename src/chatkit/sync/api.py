@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from ..client import api as module
 from ..client._http import ATTEMPTS_MAX, AsyncClient
@@ -372,6 +372,16 @@ class ChatApi(Blocking[module.ChatApi]):
         """
         return self._wait(self._made.upload, source, mime=mime, name=name, on_progress=on_progress)
 
+    @overload
+    def download(
+        self, message: Message | str, to: None = None, *, on_progress: OnProgress | None = None
+    ) -> bytes: ...
+
+    @overload
+    def download(
+        self, message: Message | str, to: str | os.PathLike[str], *, on_progress: OnProgress | None = None
+    ) -> Path: ...
+
     def download(
         self,
         message: Message | str,
@@ -383,7 +393,7 @@ class ChatApi(Blocking[module.ChatApi]):
 
         As `download` of `chatkit.ChatApi`, which says more.
         """
-        return self._wait(self._made.download, message, to, on_progress=on_progress)
+        return self._wait(self._made.download, message, to, on_progress=on_progress)  # type: ignore[arg-type]
 
     def push_providers(self) -> PushProviders:
         """What devices may register with, and what browsers need for it. Needs no login.

@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from ..client import client as module
 from ..client._token import Token
@@ -243,6 +243,16 @@ class ChatClient(Blocking[module.ChatClient]):
         """
         return self._wait(self._made.upload, source, mime=mime, name=name, on_progress=on_progress)
 
+    @overload
+    def download(
+        self, message: Message | str, to: None = None, *, on_progress: OnProgress | None = None
+    ) -> bytes: ...
+
+    @overload
+    def download(
+        self, message: Message | str, to: str | os.PathLike[str], *, on_progress: OnProgress | None = None
+    ) -> Path: ...
+
     def download(
         self,
         message: Message | str,
@@ -254,7 +264,7 @@ class ChatClient(Blocking[module.ChatClient]):
 
         As `download` of `chatkit.ChatClient`, which says more.
         """
-        return self._wait(self._made.download, message, to, on_progress=on_progress)
+        return self._wait(self._made.download, message, to, on_progress=on_progress)  # type: ignore[arg-type]
 
     def pending(self) -> list[PendingMessage]:
         """The messages of this device that have no answer yet, oldest first; at most `pending_max`.

@@ -223,7 +223,7 @@ class TitleContract:
         await refused(store, retitled("s", "ann", "ours"), ForbiddenError)
         await refused(store, retitled("g", "cat", "theirs"), NotFoundError)
 
-        assert (await store.conversation("g", "ann")).title == ""
+        assert (await store.conversation("g", "ann")).title == "title"
 
     async def test_the_host_describes_a_group_under_the_owners_name(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"))
