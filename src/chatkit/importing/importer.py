@@ -171,8 +171,8 @@ class Importer:
             if before.get(option, now) != now:
                 raise ConfigurationError(
                     f"{conversation_id} was imported with --{option} {before[option]} before: with --{option} {now} its"
-                    f" messages would be there twice. Repeat it with --{option} {before[option]}; if that was wrong,"
-                    " import into a new log, or under another --prefix"
+                    " messages would be other ones, and come in once more. Repeat it with"
+                    f" --{option} {before[option]}; if that was wrong, import into a new log, or under another --prefix"
                 )
 
     # --- from records to entries ---
