@@ -165,6 +165,25 @@ async def test_a_recalled_message_is_not_unread_and_shown_as_recalled() -> None:
         assert found.last_activity_ts == 1002, "a recall is no activity"
 
 
+async def test_what_was_read_and_who_reads_is_known_after_a_restart_too(tmp_path: Path) -> None:
+    server, path = FakeServer(), tmp_path / "store.db"
+    async with client(server, store=path) as chat:
+        heads = (head(4, delivered=0, read=1), head(2, id_="c-2", delivered=2))
+        line = await server.accept()
+        await line.log_in(*heads)
+        line.push(new(1), new(2), new(3, sender="u-1"), new(4), new(3, id_="c-2"))
+        line.push(ev.ReceiptPush("c-2", user_id="u-1", delivered_seq=3, read_seq=3))
+        await until(chat, ReceiptChanged)
+        before = await chat.conversations(fetch=False)
+        assert [(it.conversation_id, it.read_seq, it.unread) for it in before] == [("c-1", 1, 2), ("c-2", 3, 0)]
+        line.close(1006)
+
+    async with client(FakeServer(), store=path) as chat:
+        again = await chat.conversations(fetch=False)
+        assert [(it.conversation_id, it.read_seq, it.unread) for it in again] == [("c-1", 1, 2), ("c-2", 3, 0)]
+        assert chat.user_id == "u-1"
+
+
 async def test_it_is_there_without_a_connection_and_after_a_restart(tmp_path: Path) -> None:
     server, path = FakeServer(), tmp_path / "store.db"
     async with client(server, store=path) as chat:

@@ -95,6 +95,7 @@ class ClientRuntime:
         )
         records = store.records()
         self.conversations.reload(records)
+        self.conversations.user_id = store.owner()
         taken = TakenCursors(store, records)
         self.outbox = Outbox(
             store, config, ports.clock, backoff, self.status, self.wake, self.events, reports

@@ -1010,7 +1010,7 @@ class ChatClient:
 
     @property
     def user_id(self) -> str:
-        """The user's id, as the server gave it; "" before the first login."""
+        """The user's id, as the server gave it, also to the process before; "" before the first login."""
         return self._entered_runtime().conversations.user_id
 
     @property

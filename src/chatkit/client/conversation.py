@@ -139,7 +139,7 @@ class Conversation:
     def describe(self, change: Change) -> None:
         """Have what a list shows of it stored as it is now."""
         change.title, change.activity_ms = self.title, self.activity_ms
-        change.muted_until_ms = self.muted_until_ms
+        change.muted_until_ms, change.read_seq = self.muted_until_ms, self.read_seq
 
     def listed(self, title: str, activity_ms: int, muted_until_ms: int) -> bool:
         """Take note of what the server says for a list. Returns whether something is new."""
@@ -542,6 +542,7 @@ class Conversations:
         conversation = Conversation(record.conversation_id, record.type, timeline)
         conversation.left = record.left
         conversation.listed(record.title, record.activity_ms, record.muted_until_ms)
+        conversation.read_seq = record.read_seq
         self._by_id[record.conversation_id] = conversation
         return conversation
 
@@ -554,7 +555,6 @@ class Effects:
         outcomes: Their outcomes, for those who wait for them.
         held_sends: Sends that are kept for review, for those who wait for them.
         deliveries: For the app, in order.
-        list_changed: Whether a list of conversations reads differently from here on, for another reason than a change.
         placed: Of a conversation's `sent_ids`, those that have their place once this is stored.
         duplicates: Entries that had come before.
         gaps: Conversations that miss something from here on.
@@ -569,7 +569,6 @@ class Effects:
         self.held_sends: list[tuple[Key, HeldError]] = []
         self.deliveries: list[Delivery] = []
         self.placed: list[tuple[Conversation, set[str]]] = []
-        self.list_changed = False
         self.duplicates = 0
         self.gaps = 0
 

@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.backoff import retry_after_of
 from ..core.resend import PendingSend
-from ..errors import ConfigurationError, HeldError, RateLimitedError, TooLargeError, UnavailableError, refusal
+from ..errors import HeldError, RateLimitedError, TooLargeError, UnavailableError, refusal
 from ..types import Message, Payload, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -77,14 +77,12 @@ class Batches:
         self.failure: Exception | None = None
 
     def bind(self, user_id: str, device_id: str) -> None:
-        """The login's user must be the one that this client and its store began with.
+        """The login's user must be the one that the store began with.
 
         Raises:
-            ConfigurationError: It is another user, or the store belongs to another one.
+            ConfigurationError: It is another one.
             UnavailableError: The store refuses for now.
         """
-        if self._conversations.user_id not in ("", user_id):
-            raise ConfigurationError("the token now belongs to another user; use one client for each user")
         self._store.bind(user_id, device_id)
 
     def recover(self) -> UnavailableError | None:
@@ -168,7 +166,7 @@ class Batches:
             self._events.put(delivery, droppable=self._has_waiter(delivery.event))
         for key, outcome in (*effects.outcomes, *effects.held_sends):
             self._outbox.on_committed(key, outcome)
-        if changes or effects.list_changed:
+        if changes:
             self._events.list_changed()
         self._reports.stored(effects)
         for conversation in effects.to_confirm():
@@ -531,8 +529,9 @@ class Inbox:
     def _take_head(self, effects: Effects, conversation: Conversation, head: ev.Head) -> None:
         conversation.type, conversation.first_seq = head.type, max(head.first_seq, 1)
         conversation.acked_seq = head.delivered_seq
-        effects.list_changed = effects.list_changed or head.read_seq > conversation.read_seq
-        conversation.read_seq = max(conversation.read_seq, head.read_seq)
+        if head.read_seq > conversation.read_seq:
+            conversation.read_seq = head.read_seq
+            effects.change(conversation)
         if not head.last_activity_ts:  # a server from before lists
             conversation.title_is_known = False
         elif conversation.listed(head.title, head.last_activity_ts, head.muted_until):
@@ -614,7 +613,8 @@ class Inbox:
             return  # the heads that are on their way carry the same fact
         before = conversation.read_seq
         risen = conversation.receipt(event, self._conversations.user_id)
-        effects.list_changed = effects.list_changed or conversation.read_seq > before
+        if conversation.read_seq > before:
+            effects.change(conversation)
         if risen is not None:
             effects.notify(risen)
 

@@ -31,6 +31,10 @@ class FaultyLocalStore:
         """The app was killed: nothing that it still does reaches the store."""
         self.dead = True
 
+    def owner(self) -> str:
+        """As the store behind."""
+        return self._store.owner()
+
     def bind(self, user_id: str, device_id: str) -> None:
         """As the store behind."""
         self._writable().bind(user_id, device_id)

@@ -55,6 +55,7 @@ class Record(msgspec.Struct, frozen=True):
         title: What it was called when last heard of.
         activity_ms: When its newest message or change of members was stored, as far as this device has heard.
         muted_until_ms: Until when the user is not woken for it; 0: they are.
+        read_seq: How far the server has said that the user has read.
     """
 
     conversation_id: str
@@ -70,6 +71,7 @@ class Record(msgspec.Struct, frozen=True):
     title: str = ""
     activity_ms: int = 0
     muted_until_ms: int = 0
+    read_seq: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -107,7 +109,7 @@ class Change(msgspec.Struct):
         recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
             (below it nothing comes any more but history, which the server has blanked).
         own_seqs: Those of `messages` that are answered sends of this device: they are never `untaken`.
-        title: As in `Record`, like the two that follow.
+        title: As in `Record`, like the three that follow.
     """
 
     conversation_id: str
@@ -125,6 +127,7 @@ class Change(msgspec.Struct):
     title: str = ""
     activity_ms: int = 0
     muted_until_ms: int = 0
+    read_seq: int = 0
 
     def add_own(self, message: Message) -> None:
         """Store an answered send of this device."""
@@ -134,6 +137,9 @@ class Change(msgspec.Struct):
 
 class LocalStore(Protocol):
     """Pending sends, logs, cursors, recalls of entries not held yet, and how far the app has taken them."""
+
+    def owner(self) -> str:
+        """The user's id; "" before the first login."""
 
     def bind(self, user_id: str, device_id: str) -> None:
         """Tie the store to its owner at the first login.

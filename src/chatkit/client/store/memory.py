@@ -78,11 +78,15 @@ class MemoryStore:
         self._reads: dict[str, int] = {}
         self._states: dict[str, bytes] = {}
 
+    def owner(self) -> str:
+        """The user's id; "" before the first login."""
+        return "" if self._owner is None else self._owner[0]
+
     def bind(self, user_id: str, device_id: str) -> None:
         """Tie the store to its owner; another one is a ConfigurationError."""
         owner = (user_id, device_id)
         if self._owner not in (None, owner):
-            raise ConfigurationError("this local store belongs to another user or device; use one for each")
+            raise ConfigurationError("the local store belongs to another user or device; use one client for each")
         self._owner = owner
 
     def pending(self) -> list[PendingSend]:
@@ -206,6 +210,7 @@ class MemoryStore:
             title=change.title,
             activity_ms=change.activity_ms,
             muted_until_ms=change.muted_until_ms,
+            read_seq=change.read_seq,
         )
         if change.forget_up_to:
             self._forget(log, [seq for seq in log.messages if seq <= change.forget_up_to])

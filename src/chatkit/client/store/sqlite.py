@@ -47,10 +47,10 @@ _decode_marks = msgspec.json.Decoder(Marks).decode
 _COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id, marks"
 _UPSERT_CONVERSATION = (
     "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left, taken_seq, title, activity_ms,"
-    " muted_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " muted_until_ms, read_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET type = excluded.type, epoch = excluded.epoch, prefix = excluded.prefix,"
     " has_left = excluded.has_left, title = excluded.title, activity_ms = excluded.activity_ms,"
-    " muted_until_ms = excluded.muted_until_ms"
+    " muted_until_ms = excluded.muted_until_ms, read_seq = excluded.read_seq"
 )
 _INSERT_MESSAGE = (
     f"INSERT INTO message ({_COLUMNS}, named_seq, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
@@ -167,6 +167,11 @@ class SqliteStore:
             raise
 
     @_finds_damage
+    def owner(self) -> str:
+        """The user's id; "" before the first login."""
+        return next((user_id for (user_id,) in self._connection.execute("SELECT user_id FROM owner")), "")
+
+    @_finds_damage
     def bind(self, user_id: str, device_id: str) -> None:
         """Tie the store to its owner; another one is a ConfigurationError."""
         with self._transaction():
@@ -208,7 +213,7 @@ class SqliteStore:
             recalled.setdefault(conversation_id, []).append(seq)
         rows = self._connection.execute(
             "SELECT conversation_id, type, epoch, prefix, has_left, taken_seq, tries, renewed_above, title,"
-            " activity_ms, muted_until_ms FROM conversation"
+            " activity_ms, muted_until_ms, read_seq FROM conversation"
         )
         return [
             Record(
@@ -378,6 +383,7 @@ class SqliteStore:
                 change.title,
                 change.activity_ms,
                 change.muted_until_ms,
+                change.read_seq,
             ),
         )
         if change.floor is not None:

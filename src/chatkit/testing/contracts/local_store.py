@@ -72,6 +72,7 @@ class LocalStoreContract:
         raise NotImplementedError("override `reopened`")
 
     def test_belongs_to_its_first_owner(self, store: LocalStore) -> None:
+        assert store.owner() == ""
         store.bind("u-1", "phone")
         store.bind("u-1", "phone")
 
@@ -79,6 +80,7 @@ class LocalStoreContract:
             with pytest.raises(ConfigurationError):
                 store.bind(*other)
         store = self.reopened(store)
+        assert store.owner() == "u-1"
         with pytest.raises(ConfigurationError):
             store.bind("u-2", "phone")
         store.bind("u-1", "phone")
@@ -468,9 +470,10 @@ class LocalStoreContract:
         assert (answer["c-1"], store.reads()) == (7, {"c-1": 8})
 
     def test_what_a_list_shows_is_kept_with_every_change(self, store: LocalStore) -> None:
-        store.save([change(0, floor=0, title="Tea", activity_ms=7, muted_until_ms=9)])
+        store.save([change(0, floor=0, title="Tea", activity_ms=7, muted_until_ms=9, read_seq=3)])
         (record,) = self.reopened(store).records()
         assert (record.title, record.activity_ms, record.muted_until_ms) == ("Tea", 7, 9)
+        assert record.read_seq == 3
 
     def test_unread_are_messages_of_others_that_were_not_recalled(self, store: LocalStore) -> None:
         others = [message(seq) for seq in range(1, 6)]
