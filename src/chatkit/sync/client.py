@@ -431,7 +431,7 @@ class ChatClient(Blocking[module.ChatClient]):
 
     @property
     def user_id(self) -> str:
-        """The user's id, as the server gave it; "" before the first login.
+        """The user's id, as the server gave it, also to the process before; "" before the first login.
 
         As `user_id` of `chatkit.ChatClient`, which says more.
         """
