@@ -276,12 +276,13 @@ async def test_a_conversation_is_muted_for_ever_or_until_a_moment() -> None:
     chat = api(script)
     await chat.mute("c-1")
     await chat.mute("c-1", 1_732_000_000_000)
-    await chat.mute("c-1", datetime(2024, 11, 19, 8, 6, 40, tzinfo=timezone(timedelta(hours=1))))
+    end = datetime(2024, 11, 19, 8, 6, 40, tzinfo=timezone(timedelta(hours=1)))
+    await chat.mute("c-1", end, level="MENTIONS")
     await chat.unmute("c-1")
     assert asked_of(script) == [
-        ("PUT", "/conversations/c-1/mute", {"until": None, "level": "NONE"}),
-        ("PUT", "/conversations/c-1/mute", {"until": 1_732_000_000_000, "level": "NONE"}),
-        ("PUT", "/conversations/c-1/mute", {"until": 1_732_000_000_000, "level": "NONE"}),
+        ("PUT", "/conversations/c-1/mute", {"until": None}),
+        ("PUT", "/conversations/c-1/mute", {"until": 1_732_000_000_000}),
+        ("PUT", "/conversations/c-1/mute", {"until": 1_732_000_000_000, "level": "MENTIONS"}),
         ("DELETE", "/conversations/c-1/mute", None),
     ]
 

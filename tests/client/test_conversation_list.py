@@ -175,12 +175,18 @@ async def test_what_was_read_and_who_reads_is_known_after_a_restart_too(tmp_path
         line.push(ev.ReceiptPush("c-2", user_id="u-1", delivered_seq=3, read_seq=3))
         await until(chat, ReceiptChanged)
         before = await chat.conversations(fetch=False)
-        assert [(it.conversation_id, it.read_seq, it.unread) for it in before] == [("c-1", 1, 2), ("c-2", 3, 0)]
+        assert [(it.conversation_id, it.read_seq, it.unread) for it in before] == [
+            ("c-1", 1, 2),
+            ("c-2", 3, 0),
+        ]
         line.close(1006)
 
     async with client(FakeServer(), store=path) as chat:
         again = await chat.conversations(fetch=False)
-        assert [(it.conversation_id, it.read_seq, it.unread) for it in again] == [("c-1", 1, 2), ("c-2", 3, 0)]
+        assert [(it.conversation_id, it.read_seq, it.unread) for it in again] == [
+            ("c-1", 1, 2),
+            ("c-2", 3, 0),
+        ]
         assert chat.user_id == "u-1"
 
 

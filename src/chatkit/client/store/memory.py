@@ -86,7 +86,9 @@ class MemoryStore:
         """Tie the store to its owner; another one is a ConfigurationError."""
         owner = (user_id, device_id)
         if self._owner not in (None, owner):
-            raise ConfigurationError("the local store belongs to another user or device; use one client for each")
+            raise ConfigurationError(
+                "the local store belongs to another user or device; use one client for each"
+            )
         self._owner = owner
 
     def pending(self) -> list[PendingSend]:
