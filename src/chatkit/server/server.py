@@ -203,35 +203,50 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         self._assemble(store, config or ServerConfig(), ports or Ports(), bus)
 
     def _assemble(self, store: Store, config: ServerConfig, ports: Ports, bus: Bus | None) -> None:
-        """Make the parts: anew for each time the server is entered, for they belong to one event loop."""
-        self.config, self.ports = config, ports
-        self._bus = bus
-        self._feed = None if self._queue is None else QueueFeed(self._queue, ports.clock)
-        self._worker = self._delivery_worker(store, ports)
+        """Make the parts: anew for each time the server is entered, for they belong to one event loop.
+
+        Each group is given what the groups before it made.
+        """
+        self.config, self.ports, self._bus = config, ports, bus
+        self._background = Background(self._failed)
+        self._make_readers(store)
+        self._make_live(store)
+        super().__init__(self._make_engine(store), store)
+        self._make_verbs(store)
+        self._make_sessions(store)
+        self._make_watch(store)
+
+    def _make_readers(self, store: Store) -> None:
+        """What reads the log beside those who talk: the archive, search, and who wakes devices."""
+        self._feed = None if self._queue is None else QueueFeed(self._queue, self.ports.clock)
+        self._worker = self._delivery_worker(store, self.ports)
         self._archiving = Archiving(
             store,
             self._archive,
             self._archive_config,
-            ports,
+            self.ports,
             lambda command: self.engine.execute(command, Done),
         )
         self.log = self._archiving.log
-        self.searching = Searching(store, self.log, ports.clock, is_on=config.search)
-        self._background = Background(self._failed)
-        spawn = self._background.spawn
-        to_reconcile = ReconcileQueue()
-        hub = Hub(to_reconcile, bus, self._instruments)
-        receipts = Receipts(hub, to_reconcile, store)
+        self.searching = Searching(store, self.log, self.ports.clock, is_on=self.config.search)
+
+    def _make_live(self, store: Store) -> None:
+        """Who is online here, what they are pushed, and the other nodes."""
+        config, ports, bus = self.config, self.ports, self._bus
+        self._to_reconcile = ReconcileQueue()
+        self._hub = Hub(self._to_reconcile, bus, self._instruments)
+        self._receipts = Receipts(self._hub, self._to_reconcile, store)
         clustered = bus is not None
-        self._access = Access(store, hub, self._refuse_queued, ports.clock, clustered=clustered)
-        bridge = (
+        self._access = Access(store, self._hub, self._refuse_queued, ports.clock, clustered=clustered)
+        self._devices = Devices(self._hub.presence, config.limits, ports.clock, clustered=clustered)
+        self._bridge = (
             None
             if bus is None
             else ClusterBridge(
                 bus,
-                hub,
-                receipts,
-                to_reconcile,
+                self._hub,
+                self._receipts,
+                self._to_reconcile,
                 ports.random,
                 on_revoked=self._access.look,
                 on_available=lambda message: self.presence.hear(message),
@@ -239,26 +254,35 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         )
         self.presence = PresenceService(
             cast("ContactReader", store) if config.presence else None,
-            hub,
-            bridge,
+            self._hub,
+            self._bridge,
             config,
             ports.clock,
             ports.ids.token_bytes(8).hex() if config.presence else "",
         )
-        self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
-        check = SeqCheck(self._instruments)
+
+    def _make_engine(self, store: Store) -> Engine:
+        """What changes the log: the engine, its queue of commits, and who tells what became of them."""
+        config = self.config
+        self.allowance = Allowance(config.limits, config.typing_interval_s, self.ports.clock)
         publisher = Publisher(
-            hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed
+            self._hub,
+            self._receipts,
+            self._to_reconcile,
+            self._bridge,
+            self._access,
+            self.allowance,
+            config,
+            self._feed,
         )
-        devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
-        reports = reports_of(self._instruments, ports.clock, hub, check)
+        self._seq_check = SeqCheck(self._instruments)
+        reports = reports_of(self._instruments, self.ports.clock, self._hub, self._seq_check)
         lanes = Lanes()
         listener: CommitListener = publisher if self._moderator is None else HoldsBack(publisher, lanes)
-        self._committer = Committer(store, listener, devices, config, reports)
+        self._committer = Committer(store, listener, self._devices, config, reports)
         self._moderation = self._moderate(store, lanes, listener)
-        self.reads = ReadGate(config.limits)
-        self._host_sends = HostSends(store, publisher, to_reconcile)
-        engine = Engine(
+        self._host_sends = HostSends(store, publisher, self._to_reconcile)
+        return Engine(
             store,
             self._committer,
             self._host_sends,
@@ -266,33 +290,35 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._access,
             self.allowance,
             config,
-            ports,
+            self.ports,
             self._moderation,
             self._policy,
             keep_reported_bodies=self._moderation_config.keep_reported_bodies,
             keeps_blobs=self._blobs is not None,
         )
-        super().__init__(engine, store)
-        self._hub, self._bridge = hub, bridge
-        self.blob_service = self._keep_blobs(store, engine, ports)
-        asking = Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s)
+
+    def _make_verbs(self, store: Store) -> None:
+        """What a session or a request asks for, beside the engine."""
+        config, spawn = self.config, self._background.spawn
+        self.reads = ReadGate(config.limits)
+        self.blob_service = self._keep_blobs(store, self.engine, self.ports)
         self.login = Login(
-            engine,
-            asking,
+            self.engine,
+            Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s),
             self._access,
-            devices,
+            self._devices,
             self.allowance,
             self.reads,
             config,
-            ports,
+            self.ports,
             spawn,
             self._instruments,
         )
         self.sync = Sync(
             store,
-            self.log,
-            hub,
-            to_reconcile,
+            self._archiving.log,
+            self._hub,
+            self._to_reconcile,
             self.allowance,
             self.reads,
             config,
@@ -301,65 +327,71 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         )
         self._streams = Streams(
             store if isinstance(store, StreamReader) else None,
-            engine,
+            self.engine,
             self._committer,
             self.allowance,
             config,
-            ports.clock,
+            self.ports.clock,
             moderated=self._moderator is not None,
             unseen=self._moderation_config.parts_unseen,
         )
-        typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
-        self.erasures = Erasures(self.engine, store, ports.clock)
+        self.erasures = Erasures(self.engine, store, self.ports.clock)
+
+    def _make_sessions(self, store: Store) -> None:
+        """Who is let in, where their events go, and how all of them end."""
+        config = self.config
         dispatch = Dispatch(
             self.engine,
             self.login,
             self.sync,
-            typing,
+            Typing(store, self._hub, self._bridge, self._committer, self.allowance, config),
             self.presence,
             self._streams,
             self.allowance,
-            hub,
+            self._hub,
             self._restoration,
-            ports.clock,
-            spawn,
+            self.ports.clock,
+            self._background.spawn,
             self._instruments,
         )
         self.admission = Admission(config.limits, config.overload_retry_s)
-        self._sessions = Sessions(dispatch, self.admission, config, ports)
-        self._drain = Drain(self._sessions, self._committer, config, ports.clock, self._moderation)
+        self._sessions = Sessions(dispatch, self.admission, config, self.ports)
+        self._drain = Drain(self._sessions, self._committer, config, self.ports.clock, self._moderation)
+
+    def _make_watch(self, store: Store) -> None:
+        """What finds by itself that something was missed, ended or is late."""
         self._reconciler = Reconciler(
             store,
-            self.log,
-            hub,
-            receipts,
+            self._archiving.log,
+            self._hub,
+            self._receipts,
             self._committer,
-            to_reconcile,
-            config.gap_wait_s,
-            ports.clock,
-            check,
+            self._to_reconcile,
+            self.config.gap_wait_s,
+            self.ports.clock,
+            self._seq_check,
             self._instruments,
         )
         self._sampler = Sampler(
-            self._instruments, store, hub, self._sessions, self._committer, self.searching
+            self._instruments, store, self._hub, self._sessions, self._committer, self.searching
         )
-        self._lag_reports = LagReports(self._instruments, store, ports.clock, working=False)
+        self._lag_reports = LagReports(self._instruments, store, self.ports.clock, working=False)
         self._watchdog = Watchdog(
             store,
             self._sessions,
             self.login,
-            receipts,
+            self._receipts,
             self.presence,
             self._reconciler,
-            to_reconcile,
-            bridge,
+            self._to_reconcile,
+            self._bridge,
             self._restoration,
             self._access,
-            devices,
+            self._devices,
             self.engine,
-            config,
-            ports.clock,
+            self.config,
+            self.ports.clock,
         )
 
     def _moderate(self, store: Store, lanes: Lanes, listener: CommitListener) -> Moderation | None:
