@@ -275,8 +275,8 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             config,
             self._feed,
         )
-        self._seq_check = SeqCheck(self._instruments)
-        reports = reports_of(self._instruments, self.ports.clock, self._hub, self._seq_check)
+        self._check = SeqCheck(self._instruments)
+        reports = reports_of(self._instruments, self.ports.clock, self._hub, self._check)
         lanes = Lanes()
         listener: CommitListener = publisher if self._moderator is None else HoldsBack(publisher, lanes)
         self._committer = Committer(store, listener, self._devices, config, reports)
@@ -370,7 +370,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._to_reconcile,
             self.config.gap_wait_s,
             self.ports.clock,
-            self._seq_check,
+            self._check,
             self._instruments,
         )
         self._sampler = Sampler(
