@@ -39,6 +39,7 @@ GIVEN: dict[str, Any] = {
     "message_id": "1-e-1",
     "resolution": "DISMISSED",
     "role": "ADMIN",
+    "description": "what it is for",
     "history": "FROM_START",
     "keep_s": 60.0,
     "up_to_seq": 1,

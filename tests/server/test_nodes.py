@@ -50,9 +50,11 @@ async def test_a_new_title_reaches_who_is_online_elsewhere(two: Cluster) -> None
     conversation = await group(a, "ann", "ben")
     ben = await login(b, "ben")
     await a.set_title(conversation, "new", by="ann")
-    (heard,) = await after(POLL_S, ben)
+    heard = await after(POLL_S, ben)
 
-    assert (heard["event"], heard["change"]) == ("CONVERSATION", "UPDATED")
+    assert kinds(heard) == ["NEW_MSG", "CONVERSATION"]
+    assert heard[0]["payload"] == {"type": "TITLE", "title": "new"}
+    assert heard[1]["change"] == "UPDATED"
 
 
 async def test_a_message_reaches_the_other_node_once(two: Cluster) -> None:
