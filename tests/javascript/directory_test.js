@@ -6,6 +6,7 @@ import { equal } from "./check.js";
 /** A directory whose server gives these answers, one after the other; timers run when told. */
 function world(...answers) {
   const made = { timers: [], conversations: new Map([["c", new Conversation("c", { me: "ann", shown: (it) => it })]]) };
+  made.left = () => answers.length;
   const fetch = async () => new Response(...answers.shift());
   made.directory = new Directory(
     {
@@ -33,6 +34,17 @@ export const tests = {
     equal([title, memberIds, w.timers.map((timer) => timer.delayMs)], ["Trip", null, [2_500]]);
     await w.timers[0].action();
     equal([w.conversations.get("c").memberIds, w.timers.length], [["ann", "ben"], 1]);
+  },
+
+  async "of one conversation, pages are read until it is found"() {
+    const other = { conversationId: "d", title: "Other" };
+    const page = (rows, nextCursor) => json({ conversations: rows, nextCursor });
+    const w = world(page([other], "1"), page([{ conversationId: "c", title: "Trip", notify: "MENTIONS", mutedUntil: 9 }], "2"), MEMBERS, page([other], "1"), page([other], null));
+    await w.directory.refresh("c");
+    const { title, notify, mutedUntil, memberIds } = w.conversations.get("c");
+    equal([title, notify, mutedUntil, memberIds.length, w.left()], ["Trip", "MENTIONS", 9, 2, 2]);
+    await w.directory.refresh("gone");
+    equal(w.left(), 0);
   },
 
   async "any other failure waits for the next connection"() {

@@ -30,9 +30,10 @@ export class Api {
     this.fetch = fetch;
   }
 
-  /** Every conversation of the user as a list shows it, newest activity first; at most 20 pages. @returns {Promise<any[]>} */
-  conversations() {
-    return this.#all("v1/conversations", "conversations", { order: "activity" });
+  /** The user's conversations as a list shows them, newest activity first; at most 20 pages, and fewer where `enough` says so.
+   * @param {(rows: any[]) => boolean} enough asked after each page, with all rows so far @returns {Promise<any[]>} */
+  conversations(enough) {
+    return this.#all("v1/conversations", "conversations", { order: "activity" }, enough);
   }
 
   /** @param {string} conversationId */
@@ -99,15 +100,15 @@ export class Api {
     }
   }
 
-  /** @param {string} path @param {string} field @param {object} [fields] */
-  async #all(path, field, fields) {
+  /** @param {string} path @param {string} field @param {object} [fields] @param {(rows: any[]) => boolean} [enough] */
+  async #all(path, field, fields, enough = () => false) {
     const rows = [];
     let cursor = "";
     for (let page = 0; page < PAGES_MAX; page += 1) {
       const answer = await this.request("GET", `${path}?${queryOf({ limit: 200, cursor, ...fields })}`);
       rows.push(...answer[field]);
       cursor = answer.nextCursor;
-      if (!cursor) break;
+      if (!cursor || enough(rows)) break;
     }
     return rows;
   }

@@ -156,11 +156,11 @@ export class Conversation {
     this.preview = { epoch, headSeq, readSeq, unread, unreadMentions, lastMessage: isKept ? messageOf(lastMessage, headSeq) : null };
   }
 
-  /** A message was recalled. Returns whether what the list says has to be asked for anew. @param {number} seq */
+  /** A message was recalled: what the list said of it is forgotten. Returns whether that has to be asked for anew. @param {number} seq */
   recalled(seq) {
-    if (this.preview === null || seq > this.preview.headSeq || this.timeline.entries.has(seq)) return false;
+    if (this.preview === null || seq > this.preview.headSeq) return false;
     this.preview = null;
-    return true;
+    return !this.timeline.entries.has(seq) || this.timeline.floor > this.readSeq;
   }
 
   /** Take a row of HEADS; the first row starts the log near its end. @param {import("./types.js").Head} row @param {boolean} isFirst */
@@ -249,10 +249,12 @@ export class Conversation {
       id: this.id,
       type: this.type,
       title: this.title,
+      description: this.description,
       memberIds: this.memberIds,
       memberCount: this.memberCount,
       lastActivityTs: this.lastActivityTs,
       mutedUntil: this.mutedUntil,
+      notify: this.notify,
       epoch: timeline.epoch,
       floor: Math.min(floor, timeline.upTo),
       upTo: this.loaded ? timeline.upTo : 0,
@@ -271,7 +273,8 @@ export class Conversation {
   /** Go on with what a store kept. @param {import("./types.js").ConversationRecord} record @param {Message[]} messages */
   restore(record, messages) {
     const { type, title, memberIds, memberCount, lastActivityTs, mutedUntil, readSeq, wantedReadSeq, toldSeq, left } = record;
-    Object.assign(this, { type, title, memberIds, memberCount, lastActivityTs, mutedUntil, readSeq, wantedReadSeq, toldSeq, left });
+    const { description = "", notify = "ALL" } = record; // what a former version of this client kept has neither
+    Object.assign(this, { type, title, description, memberIds, memberCount, lastActivityTs, mutedUntil, notify, readSeq, wantedReadSeq, toldSeq, left });
     this.others.setLeast(record.othersDelivered, record.othersRead);
     if (record.upTo === 0) return;
     this.timeline.restore(record, messages);

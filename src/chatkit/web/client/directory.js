@@ -1,5 +1,5 @@
-// What only HTTP tells: members, what a list shows of what is not held here, and how far each member of a group got. Failures cost names, nothing else, and
-// are made good on the next connection, or after the wait that the server asked for. Owned by session.js.
+// What only HTTP tells: members, what a list shows of what is not held here, and how far each member of a group got. Failures cost
+// names and counts, nothing else, and are made good on the next connection, or after the wait that the server asked for. Owned by session.js.
 
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 
@@ -11,7 +11,9 @@ const RECEIPTS_MEMBERS_MAX = 100;
 
 export class Directory {
   #busy = false;
-  #again = false;
+  /** @type {Set<string>} whose row is wished for */
+  #wanted = new Set();
+  #wantsAll = false;
   /** @type {any} */
   #later = null;
 
@@ -25,15 +27,19 @@ export class Directory {
     this.owner = owner;
   }
 
-  /** Fetch what a list shows, and the members of conversations that lack them. One run at a time; a wish meanwhile runs once more. */
-  async refresh() {
-    this.#again = true;
+  /** Fetch what a list shows, of one conversation or of all, and the members of those that lack them. One run at a time; what is
+   * wished for meanwhile is the next. @param {string} [conversationId] */
+  async refresh(conversationId) {
+    if (conversationId === undefined) this.#wantsAll = true;
+    else this.#wanted.add(conversationId);
     if (this.#busy) return;
     this.#busy = true;
     try {
-      while (this.#again) {
-        this.#again = false;
-        await this.#read();
+      while (this.#wantsAll || this.#wanted.size > 0) {
+        const wanted = this.#wantsAll ? null : this.#wanted;
+        this.#wantsAll = false;
+        this.#wanted = new Set();
+        await this.#read(wanted);
       }
     } catch (error) {
       if (error instanceof ChatError && error.retryable && error.status !== null) this.#refreshLater(error.retryAfterMs);
@@ -64,8 +70,11 @@ export class Directory {
     this.#later = this.parts.setTimeout(() => this.refresh(), nextDelay(REFUSED_ATTEMPT, this.parts.random(), retryAfterMs));
   }
 
-  async #read() {
-    for (const row of await this.parts.api.conversations()) {
+  /** @param {Set<string> | null} wanted null: all */
+  async #read(wanted) {
+    /** @param {any[]} rows */
+    const enough = (rows) => wanted !== null && rows.filter((row) => wanted.has(row.conversationId)).length >= wanted.size;
+    for (const row of await this.parts.api.conversations(enough)) {
       const conversation = this.owner.conversations.get(row.conversationId);
       if (!conversation) continue; // HEADS or its first entry makes it known
       conversation.role = row.memberRole ?? null;

@@ -120,7 +120,7 @@ export class Logs {
   /** @param {Conversation} conversation */
   #membersChanged(conversation) {
     conversation.memberIds = null;
-    this.parts.directory.refresh();
+    this.parts.directory.refresh(conversation.id);
     if (conversation.id === this.owner.focusId()) this.parts.directory.details(conversation);
   }
 
@@ -150,7 +150,7 @@ export class Logs {
     if (conversation.left) this.#members.delete(conversation.id);
     else this.#members.add(conversation.id);
     if (!conversation.left) this.puller.wantTail(conversation.id);
-    this.parts.directory.refresh();
+    if (!conversation.left) this.parts.directory.refresh(conversationId);
     this.parts.keeper.changed(conversation);
     this.parts.emit("conversation", { conversationId, change });
   }
@@ -179,7 +179,7 @@ export class Logs {
       const isKnown = conversation.sentSeqs.delete(message.seq) || message.seq <= conversation.toldSeq;
       conversation.toldSeq = Math.max(conversation.toldSeq, message.seq);
       this.streams.note(message);
-      if (message.payload.type === "RECALL" && conversation.recalled(message.payload.seq)) this.parts.directory.refresh();
+      if (message.payload.type === "RECALL" && conversation.recalled(message.payload.seq)) this.parts.directory.refresh(conversation.id);
       if (!isKnown) this.parts.emit(...toldOf(message, live));
     }
   }

@@ -163,8 +163,13 @@ class Tries {
   /** @param {number} delayMs @returns {Promise<void>} */
   #wait(delayMs) {
     return new Promise((resolve) => {
-      const timer = this.ports.setTimeout(resolve, delayMs);
-      this.signal.addEventListener("abort", () => resolve(this.ports.clearTimeout(timer)), { once: true });
+      const done = () => {
+        this.ports.clearTimeout(timer);
+        this.signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const timer = this.ports.setTimeout(done, delayMs);
+      this.signal.addEventListener("abort", done);
     });
   }
 }

@@ -78,8 +78,9 @@ export class MessageStream {
     this.parts = parts;
     this.#texts = [text];
     this.#size = textBytes(text);
-    parts.ended.addEventListener("abort", () => this.#noParts(parts.ended.reason), { once: true });
-    this.#run(isKnown);
+    const closed = () => this.#noParts(parts.ended.reason);
+    parts.ended.addEventListener("abort", closed);
+    this.#run(isKnown).finally(() => parts.ended.removeEventListener("abort", closed));
   }
 
   /** All that was written so far. */
@@ -139,6 +140,7 @@ export class MessageStream {
   }
 
   #checkOpen() {
+    this.parts.ended.throwIfAborted();
     if (this.#failure !== null) throw this.#failure;
     if (this.#ended !== null) throw new ChatError("BAD_REQUEST", "The stream has ended.");
   }

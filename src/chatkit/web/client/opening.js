@@ -28,8 +28,9 @@ export async function firstToken(tokens, ports, { userId, waits, ended }) {
       const delayMs = nextDelay(attempt, ports.random());
       waits({ state: "waiting", untilMs: ports.now() + delayMs, code: 1006, reason: `no token: ${error.message}`, error });
       await new Promise((resolve) => {
-        ports.setTimeout(() => resolve(undefined), delayMs);
-        ended.addEventListener("abort", resolve, { once: true });
+        const done = () => resolve(ended.removeEventListener("abort", done));
+        ports.setTimeout(done, delayMs);
+        ended.addEventListener("abort", done);
       });
       if (ended.aborted) return null;
     }

@@ -148,7 +148,6 @@ export class Session {
     this.logs.connected();
     this.outbox.connected();
     if (this.presence === "AWAY") this.#line().send({ event: "PRESENCE", state: "AWAY", ref: PRESENCE_REF });
-    this.directory.refresh();
   }
 
   /** @param {number} [code] */

@@ -57,8 +57,8 @@
  *   error?: import("./errors.js").ChatError}} Status */
 
 /** A conversation as a store keeps it.
- * @typedef {{id: string, type: string | null, title: string, memberIds: string[] | null, memberCount: number | null,
- *   lastActivityTs: number, mutedUntil: number, epoch: string, floor: number, upTo: number, headSeq: number, firstSeq: number,
+ * @typedef {{id: string, type: string | null, title: string, description?: string, memberIds: string[] | null,
+ *   memberCount: number | null, lastActivityTs: number, mutedUntil: number, notify?: "ALL" | "MENTIONS" | "NONE", epoch: string, floor: number, upTo: number, headSeq: number, firstSeq: number,
  *   readSeq: number, wantedReadSeq: number, toldSeq: number, othersDelivered: number, othersRead: number,
  *   left: boolean}} ConversationRecord */
 
