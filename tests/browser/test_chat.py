@@ -301,9 +301,14 @@ def test_group_is_made_on_the_page_and_counts_its_slowest_reader(
     ann.expect_state("who is in?", "READ")
 
     row = ann.page.locator("#conversations button")
-    for stamp in (re.compile("^muted · "), re.compile("^[^m]*[0-9]")):
+    unmuted, muted = re.compile("^[^m]*[0-9]"), re.compile("^muted · ")
+    for level, stamp in (
+        ("Only of mentions", muted),
+        ("Of nothing", muted),
+        ("Notify me of everything", unmuted),
+    ):
         ann.page.get_by_role("button", name="About this conversation").click()
-        ann.page.get_by_role("menuitemcheckbox", name="Mute").click()
+        ann.page.get_by_role("menuitemradio", name=level).click()
         expect(row.locator(".stamp")).to_have_text(stamp)
     ben.page.get_by_role("button", name="About this conversation").click()
     ben.page.get_by_role("menuitem", name="Leave").click()

@@ -1,4 +1,4 @@
-"""What is said beside messages: who is mentioned, what is pinned, what a group is called."""
+"""What is said beside messages: who is mentioned, what is pinned, what a group is called; and messages that grow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from .conftest import ServerProcess, Tab
+from .conftest import ServerProcess, Tab, token
 
 NewTab = Callable[..., Tab]
 SAID = "@ben, @ben-2 and @nobody: write to a@cleo.example, and @cleo."
@@ -52,10 +52,57 @@ def test_mentions_pins_and_names_are_shown_to_all_and_refused_to_who_may_not(
     expect(notices.last).to_have_text("ann named the group “<b>Sunday</b>”")
     for tab in (ann, ben):
         expect(tab.page.locator("#title")).to_have_text("<b>Sunday</b>")
+    about(ann, "Change the name")
+    ann.page.get_by_label("What it is for").fill("Tea at four")
+    ann.page.keyboard.press("Enter")
+    for tab in (ann, ben):
+        expect(tab.page.locator("#subtitle")).to_have_text("Tea at four")
+    expect(notices.last).to_have_text("ann changed what the group is for")
     about(ben, "Change the name")
+    expect(ben.page.get_by_label("What it is for")).to_have_value("Tea at four")
+    ben.page.get_by_label("Name", exact=True).fill("Ben's")
     ben.page.keyboard.press("Enter")
     expect(ben.page.locator(".toast")).not_to_be_empty()
+    assert all("403" in line for line in ben.console), ben.console
+    ben.console.clear()
     expect(ben.page.locator("#log .message")).to_have_count(1)
-    expect(ben.page.locator(f'[data-conversation="{chat}"] .preview')).to_have_text(
-        "ann named the group “<b>Sunday</b>”"
-    )
+    row = ben.page.locator(f'[data-conversation="{chat}"]')
+    expect(row.locator(".preview")).to_have_text("ann changed what the group is for")
+
+    ben.choose(server.conversation("ben", "ann"))
+    ann.write("here")
+    expect(row.locator(".badge")).to_have_text("1")
+    ann.write("@ben")
+    expect(row.locator(".badge")).to_have_text("@ 2")
+
+
+BEGIN = """async ([url, token, conversationId]) => {
+  const { ChatClient } = await import(url + "/v1/client/chatkit.js");
+  const client = new ChatClient({ url, token });
+  await client.start();
+  globalThis.begin = () => client.stream(conversationId);
+  globalThis.stream = await begin();
+}"""
+
+
+def test_a_message_is_seen_to_grow_and_how_it_ended(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "bot")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    bot = new_tab()
+    bot.page.goto(f"{server.url}/own/blank")
+    bot.page.evaluate(BEGIN, [server.url, token("bot"), chat])
+    bodies, notes = ann.page.locator("#log .body"), ann.page.locator("#log .note")
+    expect(bodies).to_have_text(["…"])
+    expect(notes).to_have_text(["writing…"])
+    bot.page.evaluate("stream.write('The capital ')")
+    expect(bodies).to_have_text(["The capital "])
+    ann.page.reload()  # who comes late gets the whole
+    ann.expect_online()
+    bot.page.evaluate("stream.write('of Peru is Lima.')")
+    expect(bodies).to_have_text(["The capital of Peru is Lima."])
+    bot.page.evaluate("stream.end()")
+    expect(notes).to_have_text([""])
+    bot.page.evaluate("begin().then(async (cut) => { await cut.write('It lies'); await cut.cutOff(); })")
+    expect(notes).to_have_text(["", "not finished"])
+    expect(bodies).to_have_text(["The capital of Peru is Lima.", "It lies"])
+    expect(ann.page.locator(f'[data-conversation="{chat}"] .preview')).to_have_text("It lies")

@@ -30,7 +30,7 @@ def test_a_message_is_edited_liked_and_answered(server: ServerProcess, new_tab: 
     ann.write("hello")
     expect(ann.page.get_by_role("textbox", name="Message")).to_have_value("half of the next")
     for tab in (ann, ben):
-        expect(tab.message("hello").locator(".edited")).to_be_visible()
+        expect(tab.message("hello").locator(".note")).to_have_text("edited")
     expect(ben.message("helo")).to_have_count(0)
 
     tool(ben, "hello", "Like").click()

@@ -3,6 +3,7 @@
 import { notSaid } from "./composer.js";
 import { toast } from "./notices.js";
 
+const LEVELS = { ALL: "Notify me of everything", MENTIONS: "Only of mentions", NONE: "Of nothing" };
 const REACTIONS = { "👍": "Like", "❤️": "Love", "😂": "Laugh", "😮": "Wow", "😢": "Sad", "🙏": "Thanks" };
 
 export class Actions {
@@ -33,15 +34,19 @@ export class Actions {
 
   /** Show what can be done with a conversation, beside `opener`; with one that was left, nothing. */
   ofConversation(conversation, opener) {
-    const { id, type, mutedUntil, left } = conversation;
+    const { id, type, mutedUntil, notify, left } = conversation;
     if (left) return;
     const pins = { label: "Pinned messages", run: () => this.#group.showPins(id) };
     const rename = { label: "Change the name", run: () => this.#group.showRename(conversation) };
-    const isMuted = mutedUntil > this.#client.serverNow;
-    const mute = { label: "Mute", kind: "checkbox", checked: isMuted, run: () => told(isMuted ? this.#client.unmute(id) : this.#client.mute(id)) };
+    const now = mutedUntil > this.#client.serverNow ? notify : "ALL";
+    const levels = Object.entries(LEVELS).map(([level, label]) => {
+      const choose = () => told(level === "ALL" ? this.#client.unmute(id) : this.#client.mute(id, null, { level }));
+      return { label, kind: "radio", checked: level === now, run: choose };
+    });
     const leave = { label: "Leave", confirm: "Leave for good?", run: () => this.#leave(id) };
     this.#menu.open(opener, "About this conversation", [
-      { name: "Conversation", items: [pins, ...(type === "GROUP" ? [rename] : []), mute] },
+      { name: "Conversation", items: type === "GROUP" ? [pins, rename] : [pins] },
+      { name: "Notifications", items: levels },
       { name: "Membership", items: type === "GROUP" ? [leave] : [] },
     ]);
   }
@@ -59,7 +64,7 @@ export class Actions {
     const all = [{ label: "Reply", run: () => this.reply(entry) }];
     const { clipboard } = navigator; // only on https and localhost
     if (isPlain && clipboard) all.push({ label: "Copy text", run: () => told(clipboard.writeText(text)) });
-    all.push({ label: "Pin", run: () => this.#group.pin(entry.conversationId, entry, true) });
+    all.push({ label: "Pin", run: () => this.#group.pin(entry, true) });
     if (isEditable) all.push({ label: "Edit", run: () => this.#write("edit", entry) });
     if (isRecallable) all.push({ label: "Recall", confirm: "Recall for everyone?", run: () => this.#recall(entry) });
     return all;

@@ -1,10 +1,10 @@
 // Where messages are written: the field, and what is being written is about. Made by ui.js.
 
 import { byId, setAttribute, setLine } from "./dom.js";
-import { isMessage, textOf } from "./format.js";
+import { textOf } from "./format.js";
 import { mentionsOf } from "./mentions.js";
 import { toast } from "./notices.js";
-import { contentOf } from "../v1/client/chatkit.js";
+import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
 
 const NOT_QUEUED = ["BAD_REQUEST", "TOO_LARGE", "QUEUE_FULL", "STORAGE"];
 const ROWS_MAX = 6;
@@ -130,7 +130,7 @@ export class Composer {
 /** What is no message, such as an edit or a pin, is nothing to show in the log if the server refused it: say why, and drop it. */
 export function notSaid(client, error) {
   for (const item of client.pending()) {
-    if (item.state === "FAILED" && !isMessage(item)) client.cancel(item.conversationId, item.clientMsgId);
+    if (item.state === "FAILED" && !isUserMessage(item)) client.cancel(item.conversationId, item.clientMsgId);
   }
   if (error.code !== "CLOSED") toast(error.message);
 }

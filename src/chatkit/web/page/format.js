@@ -1,7 +1,5 @@
 // Words for people: times, days, names, and what an entry says. Pure apart from the browser's language.
 
-import { isUserMessage } from "../v1/client/chatkit.js";
-
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
@@ -71,26 +69,21 @@ const TURNING = /[\u202a-\u202e\u2066-\u2069]/g; // characters that show the end
 /** What a file is called; "" for one without a name. */
 export const fileName = ({ name }) => (typeof name === "string" ? name.replace(TURNING, "") : "");
 
-/** What an entry says that is no message: of members, of a group's name; "" for one that is not told of. */
+/** What an entry says that is no message: of members, of a group's name. */
 export function noticeLine(entry, me, isSingle) {
   const { type, title } = entry.payload;
-  if (type === "MEMBER") return memberLine(entry, me, isSingle);
-  if (type !== "TITLE") return "";
+  if (type !== "TITLE") return memberLine(entry, me, isSingle);
   const by = entry.senderId === me ? "You" : entry.senderId;
   if (title === undefined) return `${by} changed what the group is for`;
   return title === "" ? `${by} took the group's name away` : `${by} named the group “${title}”`;
 }
 
-const LINES = ["MEMBER", "PINNED", "TITLE"];
-
-/** Whether an entry is shown as a bubble: others are told of in a line, or not at all. */
-export const isMessage = (entry) => isUserMessage(entry) && !LINES.includes(entry.payload.type);
-
 const MEDIA = { IMAGE: "Picture", VOICE: "Voice message", FILE: "File" };
 
 /** What a person's message says, as plain text. */
 export function textOf(payload) {
-  if (payload.type === "TEXT" || payload.type === "STREAM") return payload.text;
+  if (payload.type === "TEXT") return payload.text;
+  if (payload.type === "STREAM") return payload.text || payload.fallbackText || "…";
   if (payload.type === "RECALLED") return "Message recalled";
   if (payload.type === "IMAGE" && typeof payload.alt === "string" && payload.alt) return `${MEDIA.IMAGE}: ${payload.alt}`;
   if (payload.type in MEDIA) return [MEDIA[payload.type], fileName(payload), sizeOf(payload.bytes)].filter(Boolean).join(" · ");

@@ -10,7 +10,7 @@ import { contentOf } from "../v1/client/chatkit.js";
 export class Group {
   #client;
   #seek;
-  #id = null; // the conversation that a dialog is about
+  #named = null; // the conversation that gets another name
 
   /** @param {{client, seek: (seq: number) => void}} parts */
   constructor({ client, seek }) {
@@ -26,15 +26,14 @@ export class Group {
   }
 
   /** Pin a message, or no more; what became of it is said. */
-  pin(conversationId, { messageId, seq }, pinned) {
-    this.#say(conversationId, { type: "PINNED", messageId, seq, pinned }, pinned ? "Pinned for everybody." : "No longer pinned.");
+  pin(message, pinned) {
+    this.#told(this.#client.pin(message, { pinned }), pinned ? "Pinned for everybody." : "No longer pinned.");
   }
 
   /** Show what is pinned, the last one first. */
   async showPins(conversationId) {
     try {
-      const { pins } = await this.#client.request("GET", `/v1/conversations/${encodeURIComponent(conversationId)}/pins`);
-      this.#id = conversationId;
+      const pins = await this.#client.pins(conversationId);
       setText(byId("pins-none"), pins.length === 0 ? "Nothing is pinned here." : "");
       byId("pinned").replaceChildren(...pins.map((pin) => this.#row(pin)));
       byId("pins").showModal();
@@ -44,38 +43,40 @@ export class Group {
   }
 
   /** Ask what a group is to be called. */
-  showRename({ id, title }) {
-    this.#id = id;
-    byId("rename-form").reset();
-    byId("new-title").value = title;
+  showRename(conversation) {
+    this.#named = conversation;
+    byId("new-title").value = conversation.title;
+    byId("new-description").value = conversation.description;
     byId("rename").showModal();
     byId("new-title").select();
   }
 
-  #row({ message, pinnedBy, pinnedTs }) {
-    const { messageId, seq, senderId } = message;
-    const content = message.edit?.payload ?? contentOf(message);
+  #row({ message, by: pinnedBy, pinnedTs }) {
+    const { seq, senderId } = message;
+    const content = contentOf(message);
     const by = `Pinned by ${pinnedBy} · ${stampOf(pinnedTs, this.#client.serverNow)}`;
     const show = el("button", { type: "button", "data-seq": seq }, el("span", { class: "preview" }, el("bdi", {}, senderId), ": ", el("bdi", {}, textOf(content))), el("small", { class: "stamp" }, by));
-    const unpin = el("button", { type: "button", class: "tool", "data-unpin": messageId, "data-seq": seq, "aria-label": `Unpin: ${textOf(content)}` }, "Unpin");
+    const unpin = el("button", { type: "button", class: "tool", "data-action": "unpin", "aria-label": `Unpin: ${textOf(content)}` }, "Unpin");
+    unpin.message = message;
     return el("li", {}, show, unpin);
   }
 
   #pressed(button) {
     if (button === null) return;
     byId("pins").close();
-    const { unpin: messageId, seq } = button.dataset;
-    if (messageId === undefined) this.#seek(Number(seq));
-    else this.pin(this.#id, { messageId, seq: Number(seq) }, false);
+    if (button.message) this.pin(button.message, false);
+    else this.#seek(Number(button.dataset.seq));
   }
 
   #rename(form) {
     byId("rename").close();
-    const description = form.get("description").trim();
-    this.#say(this.#id, { type: "TITLE", title: form.get("title").trim(), ...(description && { description }) }, "The group has another name.");
+    const { id, title, description } = this.#named;
+    const wanted = { title: form.get("title").trim(), description: form.get("description").trim() };
+    if (wanted.title !== title) this.#told(this.#client.setTitle(id, wanted.title), "The group has another name.");
+    if (wanted.description !== description) this.#told(this.#client.setDescription(id, wanted.description), "What the group is for is written down.");
   }
 
-  #say(conversationId, payload, done) {
-    this.#client.send(conversationId, payload).then(() => toast(done), (error) => notSaid(this.#client, error));
+  #told(sending, done) {
+    sending.then(() => toast(done), (error) => notSaid(this.#client, error));
   }
 }

@@ -1,8 +1,8 @@
 // The list of conversations, newest activity first, and who is signed in above it. Made by ui.js.
 
 import { byId, drawAvatar, el, reconcile, setAttribute, setLine, setText } from "./dom.js";
-import { isMessage, noticeLine, stampOf, textOf } from "./format.js";
-import { contentOf } from "../v1/client/chatkit.js";
+import { noticeLine, stampOf, textOf } from "./format.js";
+import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
 
 const NO_CONVERSATIONS = "No conversations yet. Start one with the plus above.";
 const NOT_LOADED = "Your conversations appear here as soon as the server answers.";
@@ -50,19 +50,20 @@ export class ConversationList {
     setLine(preview, ...this.#preview(conversation));
     badge.hidden = count === 0;
     row.firstElementChild.classList.toggle("muted", isMuted);
-    setText(badge, count > 0 ? `${count}${more ? "+" : ""}` : "");
-    setAttribute(badge, "aria-label", `${count} unread`);
+    const mentions = conversation.unreadMentions;
+    setText(badge, count > 0 ? `${mentions > 0 ? "@ " : ""}${count}${more ? "+" : ""}` : "");
+    setAttribute(badge, "aria-label", mentions > 0 ? `${count} unread, ${mentions} that mention you` : `${count} unread`);
   }
 
   /** [who says it or "", what they say] */
   #preview(conversation) {
     const { me } = this.#client;
     if (conversation.typingUsers(Date.now()).length > 0) return ["", "typing…"];
-    const waiting = this.#client.pending(conversation.id).findLast(isMessage);
+    const waiting = this.#client.pending(conversation.id).findLast(isUserMessage);
     if (waiting) return ["You", textOf(waiting.payload)];
     const last = conversation.lastMessage;
     if (!last) return ["", ""];
-    if (!isMessage(last)) return ["", noticeLine(last, me, conversation.type === "SINGLE")];
+    if (!isUserMessage(last)) return ["", noticeLine(last, me, conversation.type === "SINGLE")];
     const by = last.senderId === me ? "You" : conversation.type === "GROUP" ? last.senderId : "";
     return [by, textOf(contentOf(last))];
   }

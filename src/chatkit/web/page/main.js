@@ -1,10 +1,11 @@
 // The composition root of the page: takes the token, makes the parts, joins them, starts. Nothing else runs on load.
 
-import { ChatClient, claimsOf } from "../v1/client/chatkit.js";
+import { ChatClient, claimsOf, isUserMessage } from "../v1/client/chatkit.js";
 import { byId } from "./dom.js";
-import { isMessage, textOf } from "./format.js";
+import { textOf } from "./format.js";
 import { Install, startWorker } from "./install.js";
 import { baseUrl, fragmentOf, Login, takeFragment } from "./login.js";
+import { mentionsMe } from "./mentions.js";
 import { toast } from "./notices.js";
 import { Notifier } from "./notifier.js";
 import { Theme } from "./settings.js";
@@ -70,7 +71,8 @@ function listen(client, notifier) {
   });
   on("message", ({ conversationId, message, live }) => {
     const conversation = client.conversation(conversationId);
-    const isNews = live && isMessage(message) && message.senderId !== client.me && conversation.mutedUntil <= client.serverNow;
+    const wakes = ({ mutedUntil, notify }, { payload }) => mutedUntil <= client.serverNow || (notify === "MENTIONS" && mentionsMe(payload, client.me));
+    const isNews = live && isUserMessage(message) && message.senderId !== client.me && wakes(conversation, message);
     if (isNews) notifier.heard(pushOf(conversation, message));
   });
   on("error", ({ error }) => {

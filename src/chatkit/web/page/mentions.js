@@ -27,6 +27,11 @@ export function withMentions(text, ids, me) {
   return [...parts, text.slice(at)];
 }
 
+/** Whether a payload mentions this user, or everybody. */
+export function mentionsMe({ mentions }, me) {
+  return Array.isArray(mentions) && (mentions.includes(me) || mentions.includes("*"));
+}
+
 function memberOf(named, members) {
   for (let id = named; id !== ""; id = id.slice(0, -1)) {
     if (members.has(id)) return id;

@@ -1,10 +1,10 @@
 // The message pane: entries of the open conversation and what waits in the outbox, as bubbles with ticks. Called by ui.js.
 
 import { byId, el, icon, reconcile, setAttribute, setLine, setText } from "./dom.js";
-import { dayKey, dayName, hueOf, initials, isMessage, noticeLine, textOf, timeOf } from "./format.js";
+import { dayKey, dayName, hueOf, initials, noticeLine, textOf, timeOf } from "./format.js";
 import { mediaOf } from "./media.js";
 import { withMentions } from "./mentions.js";
-import { contentOf } from "../v1/client/chatkit.js";
+import { contentOf, isCutOff, isOpen, isUserMessage } from "../v1/client/chatkit.js";
 
 const RECALL_WINDOW_MS = 120_000;
 const EDIT_WINDOW_MS = 900_000;
@@ -22,7 +22,7 @@ const STATES = {
 
 /** Whether one's own message may still be recalled, as far as this page knows; the server decides. */
 export function isRecallable(entry, me, nowMs) {
-  const isOwn = entry.senderId === me && isMessage(entry) && entry.payload.type !== "RECALLED";
+  const isOwn = entry.senderId === me && isUserMessage(entry) && entry.payload.type !== "RECALLED";
   return isOwn && nowMs - entry.serverTs < RECALL_WINDOW_MS;
 }
 
@@ -33,15 +33,15 @@ function isEditable(entry, me, nowMs) {
 
 /** What the pane shows, in order: day lines, notices, bubbles. */
 export function itemsOf(conversation, client) {
-  const sent = conversation.messages.filter(({ payload }) => payload.type !== "PINNED").map((entry) => sentItem(entry, conversation, client));
-  const waiting = client.pending(conversation.id).filter(isMessage).map((item) => waitingItem(item));
+  const sent = conversation.messages.map((entry) => sentItem(entry, conversation, client));
+  const waiting = client.pending(conversation.id).filter(isUserMessage).map((item) => waitingItem(item));
   return withDays([...sent, ...waiting], client.serverNow);
 }
 
 function sentItem(entry, conversation, client) {
   const key = entry.senderId === client.me && entry.clientMsgId !== undefined ? `c:${entry.clientMsgId}` : `s:${entry.seq}`;
   const base = { key, ts: entry.serverTs, seq: entry.seq };
-  if (!isMessage(entry)) {
+  if (!isUserMessage(entry)) {
     return { ...base, kind: "notice", text: noticeLine(entry, client.me, conversation.type === "SINGLE") };
   }
   const isOwn = entry.senderId === client.me;
@@ -62,12 +62,20 @@ function sentItem(entry, conversation, client) {
     me: client.me,
     media,
     quote: quoteOf(entry.payload.replyTo, conversation),
-    isEdited: !isRecalled && Boolean(entry.marks?.edit && !entry.marks.edit.ends),
+    isGrowing: isOpen(entry),
+    note: isRecalled ? "" : noteOf(entry),
     reactions: isRecalled ? [] : (entry.marks?.reactions ?? []).map((one) => ({ ...one, isMine: one.userIds.includes(client.me) })),
     isEditable: isEditable(entry, client.me, client.serverNow),
     state: isOwn ? conversation.stateOf(entry.seq) : null,
     isRecallable: isRecallable(entry, client.me, client.serverNow),
   };
+}
+
+/** How it came to say what it says: a message that grows is no other one for it. */
+function noteOf(entry) {
+  if (isOpen(entry)) return "writing…";
+  if (isCutOff(entry)) return "not finished";
+  return entry.marks?.edit && entry.marks.edit.ends === undefined ? "edited" : "";
 }
 
 /** What of the message that is answered is to be shown; null for one that answers none. */
@@ -78,7 +86,7 @@ function quoteOf(replyTo, conversation) {
 }
 
 function waitingItem(item) {
-  const shared = { mentions: [], me: "", kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true, media: null, quote: null, reactions: [] };
+  const shared = { mentions: [], me: "", note: "", isGrowing: false, kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true, media: null, quote: null, reactions: [] };
   return { ...shared, key: `c:${item.clientMsgId}`, ts: item.atMs, text: textOf(item.payload), state: item.state, item };
 }
 
@@ -120,12 +128,12 @@ function make(item) {
 }
 
 function metaOf() {
-  return el("span", { class: "meta" }, el("span", { class: "edited" }, "edited"), el("time", { dir: "auto" }), el("span", { class: "ticks" }));
+  return el("span", { class: "meta" }, el("span", { class: "note" }), el("time", { dir: "auto" }), el("span", { class: "ticks" }));
 }
 
 function update(element, item, mediaView) {
   element.item = item;
-  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.isEditable, item.isEdited, item.quote, item.reactions, item.ts, item.seq, item.media?.key, item.mentions]);
+  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.isEditable, item.note, item.quote, item.reactions, item.ts, item.seq, item.media?.key, item.mentions]);
   if (element.signature === signature) return;
   element.signature = signature;
   if (item.kind !== "message") setText(element, item.text);
@@ -139,6 +147,7 @@ function updateMessage(element, item, mediaView) {
   element.classList.toggle("own", item.isOwn);
   element.classList.toggle("run-start", item.startsRun);
   element.classList.toggle("recalled", item.isRecalled);
+  element.classList.toggle("growing", item.isGrowing);
   element.classList.toggle("chip", !item.isPlain && !item.isRecalled && item.media === null);
   setAttribute(element, "data-state", item.state);
   setAttribute(element, "data-seq", item.seq);
@@ -168,8 +177,8 @@ function drawReaction(chip, { reaction, count, userIds, isMine }) {
 }
 
 function updateMeta(meta, item) {
-  const [edited, time, ticks] = meta.children;
-  edited.hidden = !item.isEdited;
+  const [note, time, ticks] = meta.children;
+  setText(note, item.note);
   setAttribute(time, "datetime", new Date(item.ts).toISOString());
   setText(time, timeOf(item.ts));
   const showsTicks = item.isOwn && !item.isRecalled;

@@ -166,6 +166,7 @@ function choose(row) {
 function subtitleOf(conversation, { me, unreached }) {
   if (conversation.left) return "You left";
   if (unreached) return "Earlier messages appear as soon as the server answers";
+  if (conversation.description) return conversation.description;
   if (conversation.type !== "GROUP" || conversation.memberIds === null) return "";
   const names = conversation.memberIds.map((userId) => (userId === me ? "you" : userId));
   return `${conversation.memberCount} members: ${listOf(names, 5)}`;
