@@ -69,6 +69,7 @@ async def _office(scene: Scene) -> None:
     await anyio.sleep(1.0)
 
     await phone.send(ALONE, "a-6", "canary1ann6 dan has no device")
+    await phone.stream(ALONE, "a-7", ["canary1ann7 it", " grows", " while", " watched"])
     await bob.read_history(TEAM, None, 50)
     await phone.read_history(TEAM, 5, 2)
     await scene.page(TEAM, "eve", 0, 3)

@@ -11,9 +11,11 @@ from anyio.abc import TaskGroup
 
 from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig, open_store
 from chatkit.client.store.memory import MemoryStore
+from chatkit.client.validate import end_payload
 from chatkit.errors import ChatkitError, RefusedError
 from chatkit.gateway.memory import MemoryConnector
 from chatkit.server.limits import Limits
+from chatkit.server.moderation.config import ModerationConfig
 from chatkit.server.moderation.verdicts import Allow, ModeratorVerdict, Submission
 from chatkit.testing.rng import Rng
 from chatkit.transport.base import Transport, TransportClosedError
@@ -147,14 +149,35 @@ class Device:
         return await self._scene.called(self.user_id, self.device_id, op, act, **args)
 
     async def send(self, name: str, key: str, text: str) -> Any:
-        payload = {"type": "TEXT", "text": text}
+        return await self._send_payload(name, key, {"type": "TEXT", "text": text})
+
+    async def stream(self, name: str, key: str, texts: Sequence[str]) -> None:
+        """A message that grows by these texts."""
+        stream = self.client.stream(name, texts[0], client_msg_id=key, timeout=600)
+
+        async def begin() -> Any:
+            await stream.__aenter__()
+            return stream.sent
+
+        await self._recorded_send(name, key, {"type": "STREAM", "text": texts[0]}, begin)
+        for text in texts[1:]:
+            await stream.write(text)
+            await anyio.sleep(1.0)
+        ended = end_payload(stream.sent, stream.text, "WHOLE")
+        await self._recorded_send(name, f"{key}-end", ended, stream.end)
+        await stream.__aexit__(None, None, None)
+
+    async def _send_payload(self, name: str, key: str, payload: dict[str, Any]) -> Any:
+        async def act() -> Any:
+            return await self.client.send(name, payload, client_msg_id=key, timeout=600)
+
+        return await self._recorded_send(name, key, payload, act)
+
+    async def _recorded_send(
+        self, name: str, key: str, payload: dict[str, Any], act: Callable[[], Awaitable[Any]]
+    ) -> Any:
         return await self.call(
-            "send",
-            lambda: self.client.send(name, payload, client_msg_id=key, timeout=600),
-            conversation_id=name,
-            client_msg_id=key,
-            payload=payload,
-            timeout_s=600,
+            "send", act, conversation_id=name, client_msg_id=key, payload=payload, timeout_s=600
         )
 
     async def recall(self, message_id: str) -> Any:
@@ -199,6 +222,7 @@ class Scene:
             config=ServerConfig(recall_window_s=RECALL_WINDOW_MS / 1000, limits=Limits.unlimited()),
             ports=self.rng.ports("n-0"),
             moderator=self._moderate,
+            moderation=ModerationConfig(parts_unseen=True),
         )
         self._connections = 0
         self.tasks: TaskGroup

@@ -17,6 +17,7 @@ from .rights import audited, write_permission
 from .sessions import bounded_frames, resume_is_bound
 from .slots import identical_replay, immutable_slot
 from .stored import dense, no_acked_loss, no_phantom, no_resurrection, unique
+from .streams import streams_hold
 from .verdict import Invariant
 
 INVARIANTS: dict[str, Invariant] = {
@@ -43,6 +44,7 @@ INVARIANTS: dict[str, Invariant] = {
         Invariant("S20", "recall", "session", recalls_hold),
         Invariant("S26", "moderation", "log", moderated),
         Invariant("S27", "edits and reactions", "session", marks_shown),
+        Invariant("S28", "streams", "log", streams_hold),
         Invariant("S22", "resume", "session", resume_is_bound),
         Invariant("S23", "sync completeness", "session", complete_reads),
         Invariant("S24", "audit", "log", audited),

@@ -59,6 +59,7 @@ def draw_moderation(rng: Stream) -> ModerationPlan | None:
         config=ModerationConfig(
             on_failure=rng.choice(("closed", "open")),
             timeout_s=1.0,
+            parts_unseen=rng.random() < 0.5,
             retry_s=0.3,
             batch_max=rng.choice((1, 3, 100)),
             batches_max=rng.choice((1, 4)),
@@ -130,7 +131,7 @@ class SimulatedModerator:
             instead = None
             if isinstance(verdict, Rewrite):
                 assert isinstance(verdict.content, str)
-                instead = encode({"type": "TEXT", "text": verdict.content})
+                instead = encode(_said_instead(it.payload, verdict.content))
             self._history.moderated.append(
                 Moderated(
                     self._looked_at_s.get(key, 0.0),
@@ -142,6 +143,14 @@ class SimulatedModerator:
                     fallback == "open",
                 )
             )
+
+
+def _said_instead(payload: Payload, text: str) -> Payload:
+    """What is stored in place of a payload: an EDIT still names its message, and a STREAM takes parts."""
+    words = {"type": "TEXT", "text": text}
+    if payload["type"] == "EDIT":
+        return {**payload, "payload": words}
+    return {**payload, "text": text} if payload["type"] == "STREAM" else words
 
 
 def rewritten(text: str) -> str:

@@ -175,6 +175,7 @@ def _server(rng: Stream) -> ServerConfig:
         hello_timeout_s=5.0,
         request_timeout_s=8.0,
         recall_window_s=RECALL_WINDOW_S,
+        stream_idle_s=rng.choice((0.5, 2.0)),
         token_leeway_s=1.0,
         commit_queue_max=rng.choice((20, 200, 20_000)),
         commit_batch_max=rng.choice((1, 4, 1_000)),

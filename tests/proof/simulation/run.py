@@ -11,7 +11,9 @@ import anyio
 import msgspec
 
 from chatkit.errors import RefusedError
+from chatkit.storage.base import StreamReader
 from chatkit.testing.virtual_time import run_virtual
+from chatkit.wire.events import SEQ_MAX
 
 from ..checker import Violation, check
 from ..dumps import CompleteHistory, dump_store
@@ -150,6 +152,9 @@ async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
     unanswered = sum(unanswered_count(server) for server in world.servers())
     if unanswered:
         return f"an answer to {unanswered} commands"
+    store = world.storage.store
+    if isinstance(store, StreamReader) and await store.idle_streams(SEQ_MAX, 1):
+        return "the end of a stream"
     heads = await world.storage.store.head_seqs(conversation_ids)
     for device in world.devices:
         if device.pending_count != 0:

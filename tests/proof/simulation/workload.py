@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
 import msgspec
 
-from chatkit.errors import RefusedError
+from chatkit.client.message_stream import MessageStream
+from chatkit.client.validate import end_payload
+from chatkit.errors import ChatkitError, RefusedError
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Updated
 from chatkit.testing.rng import Stream
@@ -48,6 +51,7 @@ class Workload:
         self._rng = world.rng.stream("workload")
         self._users = sorted({device.user_id for device in world.devices})
         self._count = 0
+        self._over = False
         self._sent: dict[str, list[Own]] = {device.name: [] for device in world.devices}
         self.known: dict[str, list[str]] = {}
         self._apps: list[tuple[int, Callable[[Device], Awaitable[None]]]] = [
@@ -58,6 +62,7 @@ class Workload:
             (14, self._mark_read),
             (5, self._history),
             (5, self._typing),
+            (4, self._stream),
         ]
         self._host: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (8, self._host_send),
@@ -85,10 +90,13 @@ class Workload:
 
     async def run(self) -> None:
         """Act until cancelled."""
-        async with anyio.create_task_group() as group:
-            for device in self._world.devices:
-                group.start_soon(self._app, device)
-            group.start_soon(self._operator)
+        try:
+            async with anyio.create_task_group() as group:
+                for device in self._world.devices:
+                    group.start_soon(self._app, device)
+                group.start_soon(self._operator)
+        finally:
+            self._over = True
 
     async def _app(self, device: Device) -> None:
         rng = self._world.rng.stream(f"{device.name} acts")
@@ -128,17 +136,57 @@ class Workload:
             await self._send_one(device, Own(own.conversation_id, own.client_msg_id, self._payload()))
 
     async def _send_one(self, device: Device, own: Own) -> None:
-        own.sent = (
-            await device.call(
-                "send",
-                lambda client: client.send(own.conversation_id, own.payload, client_msg_id=own.client_msg_id),
-                conversation_id=own.conversation_id,
-                client_msg_id=own.client_msg_id,
-                payload=own.payload,
-                timeout_s=self._world.plan.client.send_timeout_s,
-            )
-            or own.sent
+        client = device.client
+        if client is not None:
+            send = partial(client.send, own.conversation_id, own.payload, client_msg_id=own.client_msg_id)
+            own.sent = await self._send_by(device, own, send) or own.sent
+
+    async def _send_by(self, device: Device, own: Own, send: Callable[[], Awaitable[Sent]]) -> Sent | None:
+        sent: Sent | None = await device.call(
+            "send",
+            lambda _: send(),
+            conversation_id=own.conversation_id,
+            client_msg_id=own.client_msg_id,
+            payload=own.payload,
+            timeout_s=self._world.plan.client.send_timeout_s,
         )
+        return sent
+
+    async def _stream(self, device: Device) -> None:
+        """A message that grows; now and then its author falls silent, dies, or recalls it in the middle."""
+        name, key = self._anywhere(device), f"{device.name}-{self._next()}"
+        own = Own(name, key, {"type": "STREAM", "text": self._words()})
+        client = device.client
+        if client is None:
+            return
+        self._sent[device.name].append(own)
+        stream = client.stream(name, own.payload["text"], client_msg_id=key)
+
+        async def begin() -> Sent:
+            await stream.__aenter__()
+            return stream.sent
+
+        try:
+            own.sent = await self._send_by(device, own, begin)
+            if own.sent is not None:
+                with suppress(ChatkitError):
+                    await self._write(device, own, stream)
+        finally:
+            stream._sender.cancel()  # what is open still, the server ends
+
+    async def _write(self, device: Device, own: Own, stream: MessageStream) -> None:
+        for _ in range(self._rng.choice((1, 3, 12))):
+            await stream.write(self._words() * self._rng.choice((1, 1, 30)))
+            await anyio.sleep(self._rng.choice((0.0, 0.1, 1.0)))
+            if self._over:
+                return  # what is begun after the end of the run is in no log that is judged
+        fate = self._rng.random()
+        if fate < 0.2 and own.sent is not None:
+            await self._recall_this(device, own.sent)
+        elif fate < 0.8:
+            ended = end_payload(stream.sent, stream.text, "WHOLE")
+            last = Own(own.conversation_id, f"{own.client_msg_id}-end", ended)
+            await self._send_by(device, last, stream.end)
 
     async def _recall(self, device: Device) -> None:
         """One's own message, or (refused) another's."""
@@ -148,14 +196,17 @@ class Workload:
             sent = [own.sent for own in self._sent[other.name] if own.sent is not None]
         target = self._one_of(sent)
         if target is not None:
-            await device.call(
-                "recall",
-                lambda client: client.recall(target.message_id),
-                conversation_id=target.conversation_id,
-                message_id=target.message_id,
-                seq=target.seq,
-                timeout_s=self._world.plan.client.request_timeout_s,
-            )
+            await self._recall_this(device, target)
+
+    async def _recall_this(self, device: Device, target: Sent) -> None:
+        await device.call(
+            "recall",
+            lambda client: client.recall(target.message_id),
+            conversation_id=target.conversation_id,
+            message_id=target.message_id,
+            seq=target.seq,
+            timeout_s=self._world.plan.client.request_timeout_s,
+        )
 
     async def _mark_read(self, device: Device) -> None:
         name = self._anywhere(device)
@@ -445,6 +496,10 @@ class Workload:
                 }
             case _:
                 return {**self._payload(), "replyTo": named}
+
+    def _words(self) -> str:
+        """A text that no other has, and too short for a canary: a part and the end of its stream both hold it."""
+        return f"w{self._next()} "
 
     def _payload(self) -> Payload:
         """A body with a canary that no other has."""

@@ -1,4 +1,4 @@
-"""Who is told what he must not hear, or cursors that nobody moved: S14 to S18, S20, S22, S27."""
+"""Who is told what he must not hear, or cursors that nobody moved: S14 to S18, S20, S22, S27, S28."""
 
 from __future__ import annotations
 
@@ -348,3 +348,18 @@ def a_frame_with_an_edit_that_is_none(history: CompleteHistory) -> None:
         event["messages"][0]["edit"] = {"seq": event["headSeq"], "serverTs": 1, "payload": {}}
 
     change_event(history, "SYNC_PAGE", change, where=lambda frame, event: bool(event["messages"]))
+
+
+# --- S28 ---
+
+
+@spoils("S28")
+def a_part_in_other_words(history: CompleteHistory) -> None:
+    change_event(
+        history, "STREAM_PART", lambda it: it.update(text="other"), where=lambda frame, _: not frame.up
+    )
+
+
+@spoils("S28")
+def a_part_under_another_number(history: CompleteHistory) -> None:
+    change_event(history, "STREAM_PART", lambda it: it.update(part=2), where=lambda frame, _: not frame.up)

@@ -196,6 +196,7 @@ class Audience:
         applied.left = [it for it in sessions if self.sessions.get(it, seq) < seq]
         for session in applied.left:
             del self.sessions[session]
+            self._hide_streams(session)
             session.leave_conversation(self.conversation_id)
 
     # --- sessions ---
@@ -220,12 +221,16 @@ class Audience:
     def leave(self, session: Session) -> None:
         """A session has ended; its user stays a member."""
         self.sessions.pop(session, None)
+        self._hide_streams(session)
+
+    # --- streams ---
+
+    def _hide_streams(self, session: Session) -> None:
+        """No page shows a session anything here any more."""
         for seq, shown in list(self._shown.items()):
             shown.discard(session)
             if not shown:
                 del self._shown[seq]
-
-    # --- streams ---
 
     def show_stream(self, session: Session, seq: int, parts: int) -> bool:
         """A page shows a session so many parts of the open stream at `seq`: it may have those that follow.
@@ -295,6 +300,7 @@ class Audience:
         left = [session for session in self.sessions if session.user_id in gone]
         for session in left:
             del self.sessions[session]
+            self._hide_streams(session)
             session.leave_conversation(name)
         self.position, self.member_count = head_seq, member_count
         self._reached = max(self._reached, head_seq)
