@@ -306,6 +306,37 @@ async def test_of_a_file_that_two_send_with_other_contents_one_remains() -> None
         assert answer.body.count(0) == BIG.count(0)  # quick to say where it fails
 
 
+async def test_an_upload_that_waited_while_another_ended_leaves_nothing_behind() -> None:
+    async with world(transfers_max=1, transfers_per_user=2) as w:
+        blobs = w.server.blob_service
+        assert blobs is not None
+        found = await blobs.reserve(Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png")
+        url = found.url
+        assert url is not None
+        answers: list[Answer] = []
+
+        async def put_other() -> None:
+            answers.append(await w.request("PUT", url, PNG + b"x" * PART_BYTES, fast=STOPS, pause_s=40.0))
+
+        one, waiting = blobs.transfers.one, anyio.Event()
+
+        @asynccontextmanager
+        async def one_later(user_id: str) -> AsyncIterator[None]:
+            await waiting.wait()
+            async with one(user_id):
+                yield
+
+        blobs.transfers.one = one_later  # type: ignore[method-assign]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(put_other)
+            await anyio.sleep(1)
+            blobs.transfers.one = one  # type: ignore[method-assign]
+            assert (await w.request("PUT", url, BIG)).status == 200
+            waiting.set()
+        assert [answer.status for answer in answers] == [200]
+        assert len(w.objects.objects) == 2
+
+
 async def test_eight_users_do_not_keep_everybody_out() -> None:
     async with world() as w, anyio.create_task_group() as tasks:
         assert w.server.blob_service is not None

@@ -12,7 +12,7 @@ from chatkit.bus.base import BusEvent
 from chatkit.bus.local import LocalMember
 from chatkit.errors import UnavailableError
 from chatkit.server.cluster.messages import topic_of
-from chatkit.storage.base import Advanced, Appended, MembersChanged
+from chatkit.storage.base import Advanced, Appended, Done, MembersChanged
 from chatkit.wire.codec import MSGPACK
 
 from .harness import HarnessServer, Peer, group, login, text
@@ -55,6 +55,20 @@ async def test_a_new_title_reaches_who_is_online_elsewhere(two: Cluster) -> None
     assert kinds(heard) == ["NEW_MSG", "CONVERSATION"]
     assert heard[0]["payload"] == {"type": "TITLE", "title": "new"}
     assert heard[1]["change"] == "UPDATED"
+
+
+async def test_a_mute_reaches_the_users_devices_on_all_nodes_and_nobody_else(two: Cluster) -> None:
+    a, b = two.nodes
+    conversation = await group(a, "ann", "ben")
+    phone, laptop, ben = await login(a, "ann"), await login(b, "ann", "laptop"), await login(b, "ben")
+    await a.engine.execute(a.engine.mute(conversation, "ann", 5_000), Done)
+    heard = await after(POLL_S, laptop)
+
+    assert [(it["event"], it["change"], "title" in it) for it in heard] == [
+        ("CONVERSATION", "UPDATED", False)
+    ]
+    assert kinds(phone.read()) == ["CONVERSATION"]
+    assert await after(POLL_S, ben) == []
 
 
 async def test_a_message_reaches_the_other_node_once(two: Cluster) -> None:

@@ -162,7 +162,7 @@ class Blobs:
 
     async def _upload_of(self, link: SignedLink) -> BlobRow:
         row = await self._store.upload(link.blob_id)
-        if row is None or not link.is_of(row):
+        if row is None or row.state == "GOING" or not link.is_of(row):
             raise NotFoundError("this upload is gone; begin again", reason="BLOB")
         return row
 
@@ -201,18 +201,20 @@ class Blobs:
         row = await self._upload_of(link)
         if row.state == "READY":
             return row
-        if row.state == "GOING":
-            raise NotFoundError("this upload is gone; begin again", reason="BLOB")
         if length is not None and length != row.size - offset:
             raise BadRequestError(f"{row.size - offset} bytes are to come, not {length}")
         async with self.transfers.one(row.owner_id), self._unfinished.one(row) as upload:
+            row = await self._upload_of(link)  # it may have been finished while this one waited for its place
+            if row.state == "READY":
+                return row
             digests = upload.go_on(offset, await self.bytes.stored(row.blob_id))
             try:
                 with anyio.fail_after(self.config.deadline_s(row.size - offset)):
                     await self._take(row, upload, digests, chunks)
             except TimeoutError:
                 raise refused_for_now("the upload is too slow; go on where it was cut off") from None
-            done = await self._engine.execute(FinishBlob(row.blob_id, b"".join(digests)), BlobReserved)
+            with anyio.CancelScope(shield=True):  # all is there: who needs this place waits for one commit
+                done = await self._engine.execute(FinishBlob(row.blob_id, b"".join(digests)), BlobReserved)
             upload.parts = done.row.parts
         return done.row
 
