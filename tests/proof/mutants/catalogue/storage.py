@@ -17,7 +17,9 @@ REFERENCES = "chatkit.core.log.references"
 RULES = "chatkit.core.log.rules"
 SESSIONS = "chatkit.core.log.sessions"
 STATE = "chatkit.core.log.state"
+AUDIENCE = "chatkit.server.live.audience"
 MEMORY_READS = "chatkit.storage.memory.reads"
+MEMORY_REFERENCES = "chatkit.storage.memory.references"
 MEMORY_UNREAD = "chatkit.storage.memory.unread"
 MEMORY_WRITE = "chatkit.storage.memory.write"
 SQLITE_OPENING = "chatkit.storage.sqlite.opening"
@@ -364,6 +366,33 @@ MUTANTS = (
         "A reaction that is taken back is an entry of its own.",
         (Edit(REFERENCES, "None if is_there else seq\n", "seq\n"),),
         ("S27",),
+    ),
+    Mutant(
+        "cut-off-without-its-last-part",
+        "What is under way at the end is not told to anybody.",
+        (
+            Edit(
+                MEMORY_REFERENCES,
+                '"".join(texts) if parts else',
+                '"".join(texts[:-1] or texts) if parts else',
+            ),
+        ),
+        ("S28",),
+    ),
+    Mutant(
+        "parts-to-every-member",
+        "Whoever is here is a member.",
+        (
+            Edit(
+                AUDIENCE,
+                "        return [\n"
+                "            session for session, known_seq in self.sessions.items()"
+                " if known_seq < seq or session in shown\n"
+                "        ]\n",
+                "        return list(self.sessions)\n",
+            ),
+        ),
+        ("S28",),
     ),
     Mutant(
         "recall-by-anyone",
