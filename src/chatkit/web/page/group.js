@@ -10,7 +10,7 @@ import { contentOf } from "../v1/client/chatkit.js";
 export class Group {
   #client;
   #seek;
-  #named = null; // the conversation that gets another name
+  #named = null; // {id, title, description} of the group that gets another name, as its user saw them
 
   /** @param {{client, seek: (seq: number) => void}} parts */
   constructor({ client, seek }) {
@@ -43,10 +43,10 @@ export class Group {
   }
 
   /** Ask what a group is to be called. */
-  showRename(conversation) {
-    this.#named = conversation;
-    byId("new-title").value = conversation.title;
-    byId("new-description").value = conversation.description;
+  showRename({ id, title, description }) {
+    this.#named = { id, title, description };
+    byId("new-title").value = title;
+    byId("new-description").value = description;
     byId("rename").showModal();
     byId("new-title").select();
   }
