@@ -13,7 +13,7 @@ import { socketUrl, watchBrowser } from "./browser.js";
 import { Connection } from "./connection.js";
 import { randomId } from "./device.js";
 import { ChatError } from "./errors.js";
-import { EventStream } from "./events.js";
+import { EventFeed } from "./event_feed.js";
 import { HttpClient } from "./http_client.js";
 import { momentMs } from "./search.js";
 import { beginStream } from "./message_stream.js";
@@ -55,11 +55,9 @@ export class ChatClient extends HttpClient {
   #starting = null;
   /** @type {(() => void)[]} */
   #undo = [];
-  /** @type {Set<EventStream>} */
-  #streams = new Set();
+  #feed = new EventFeed(this);
   #isClosed = false;
   #deviceId = "";
-  #isDue = false;
 
   /** @param {Options} [options] */
   constructor(options = {}) {
@@ -84,8 +82,8 @@ export class ChatClient extends HttpClient {
         addPending: (send) => this.#store.addPending(send),
         removePending: (sends) => this.#store.removePending(sends),
       },
-      emit: (type, detail) => this.#emit(/** @type {ChatEvent} */ ({ type, ...detail })),
-      changed: () => this.#changed(),
+      emit: (type, detail) => this.#feed.emit(/** @type {ChatEvent} */ ({ type, ...detail })),
+      changed: () => this.#feed.changed(),
       tokenExpiring: (expiresTs) => this.#tokenExpiring(expiresTs),
     });
   }
@@ -109,13 +107,12 @@ export class ChatClient extends HttpClient {
   close() {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#feed.close();
     this.http.ended.abort(closedError());
     this.#connection?.stop();
     this.#session.keeper.flush();
     this.#session.outbox.release(closedError());
     for (const undo of this.#undo.splice(0)) undo();
-    for (const stream of this.#streams) stream.end();
-    this.#streams.clear();
     this.http.timers?.close();
     this.#store.close();
     this.dispatchEvent(new CustomEvent("change"));
@@ -205,10 +202,7 @@ export class ChatClient extends HttpClient {
    * @returns {AsyncIterable<ChatEvent> & AsyncIterator<ChatEvent, undefined>}
    */
   events() {
-    const stream = new EventStream((one) => this.#streams.delete(one));
-    if (this.#isClosed) stream.end();
-    else this.#streams.add(stream);
-    return stream;
+    return this.#feed.stream();
   }
 
   // --- what to do ---
@@ -271,7 +265,7 @@ export class ChatClient extends HttpClient {
       ask: (event) => this.#session.requests.ask(event),
       send: (payload, sending) => this.send(conversationId, payload, sending),
       streams: this.#session.logs.streams,
-      changed: () => this.#changed(),
+      changed: () => this.#feed.changed(),
     });
   }
 
@@ -319,7 +313,7 @@ export class ChatClient extends HttpClient {
    */
   async history(conversationId, { beforeSeq = Infinity, limit = 50 } = {}) {
     checkedId(conversationId, "conversationId");
-    while (this.online && !this.ready) await this.#nextChange();
+    while (this.online && !this.ready) await this.#feed.nextChange();
     const conversation = this.conversation(conversationId);
     if (!conversation) throw new ChatError("NOT_FOUND", "There is no such conversation here.");
     const wanted = Math.min(Math.max(1, Math.trunc(limit) || 1), HISTORY_MAX);
@@ -327,7 +321,7 @@ export class ChatClient extends HttpClient {
     while (this.online && !conversation.left && here().length < wanted && (!conversation.loaded || conversation.hasOlder)) {
       if (conversation.loaded && !this.#session.loadOlder(conversation, Math.max(wanted, 200))) break;
       if (!conversation.loaded) this.#session.logs.puller.wantTail(conversation.id);
-      await this.#nextChange(conversationId);
+      await this.#feed.nextChange(conversationId);
     }
     return here().slice(-wanted);
   }
@@ -424,7 +418,7 @@ export class ChatClient extends HttpClient {
     }
     this.#undo.push(release);
     this.#store = store;
-    if (error) this.#emit({ type: "error", error });
+    if (error) this.#feed.emit({ type: "error", error });
     this.#session.restore(userId, loaded);
     this.#connection = new Connection({
       ...ports,
@@ -449,49 +443,19 @@ export class ChatClient extends HttpClient {
 
   /** @param {number} expiresTs */
   #tokenExpiring(expiresTs) {
-    if (!this.http.tokens.renewable) return this.#emit({ type: "tokenexpiring", expiresTs });
+    if (!this.http.tokens.renewable) return this.#feed.emit({ type: "tokenexpiring", expiresTs });
     Promise.resolve(this.http.tokens.fresh()).then(
       (token) => token !== null && this.#connection?.renew(token),
-      (error) => this.#emit({ type: "error", error }), // another one is asked for once this one has ended
+      (error) => this.#feed.emit({ type: "error", error }), // another one is asked for once this one has ended
     );
-  }
-
-  /** @param {ChatEvent} event */
-  #emit(event) {
-    if (this.#isClosed) return;
-    for (const stream of this.#streams) stream.put(event);
-    this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
-  }
-
-  /** Tell of changes once a turn. */
-  #changed() {
-    if (this.#isDue || this.#isClosed) return;
-    this.#isDue = true;
-    queueMicrotask(() => {
-      this.#isDue = false;
-      this.dispatchEvent(new CustomEvent("change"));
-    });
   }
 
   /** Resolves once it is logged in. */
   async #untilOnline() {
     while (!this.online) {
       this.http.ended.signal.throwIfAborted();
-      await this.#nextChange();
+      await this.#feed.nextChange();
     }
-  }
-
-  /** Resolves at the next change; rejected if something of this conversation was refused meanwhile. @param {string} [conversationId] */
-  #nextChange(conversationId) {
-    return new Promise((resolve, reject) => {
-      /** @param {Event} event */
-      const failed = (event) => {
-        const { detail } = /** @type {CustomEvent} */ (event);
-        if (conversationId !== undefined && detail.conversationId === conversationId) reject(detail.error);
-      };
-      this.addEventListener("error", failed);
-      this.addEventListener("change", () => resolve(this.removeEventListener("error", failed)), { once: true });
-    });
   }
 }
 
