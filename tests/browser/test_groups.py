@@ -94,6 +94,7 @@ def test_a_message_is_seen_to_grow_and_how_it_ended(server: ServerProcess, new_t
     bodies, notes = ann.page.locator("#log .body"), ann.page.locator("#log .note")
     expect(bodies).to_have_text(["…"])
     expect(notes).to_have_text(["writing…"])
+    expect(ann.page.locator("#log .chip")).to_have_count(0)
     bot.page.evaluate("stream.write('The capital ')")
     expect(bodies).to_have_text(["The capital "])
     ann.page.reload()  # who comes late gets the whole

@@ -56,7 +56,7 @@ function sentItem(entry, conversation, client) {
     sender: entry.senderId,
     showsSender: !isOwn && conversation.type === "GROUP",
     isRecalled,
-    isPlain: content.type === "TEXT",
+    isPlain: ["TEXT", "STREAM"].includes(content.type),
     text: media === null ? textOf(content) : "",
     mentions: content.type === "TEXT" && Array.isArray(content.mentions) ? content.mentions : [],
     me: client.me,
