@@ -26,10 +26,14 @@ from chatkit.testing.contracts.storage_commands import (
     NOW,
     add,
     do,
+    edited,
     group,
+    mentioning,
     one,
+    pinned,
     recall,
     remove,
+    retitled,
     send,
     single,
     title_entry,
@@ -223,6 +227,30 @@ async def test_owner_and_roles_come_along(store: MemoryStore, tmp_path: Path) ->
         ("cat", "ADMIN"),
     ]
     assert (await other.conversation("g", "ann")).title == "Tea"
+
+
+async def test_mentions_pins_and_titles_come_along(store: MemoryStore, tmp_path: Path) -> None:
+    await do(store, group("g", "ann", "bob", "cat"), mentioning("g", "ann", "k", "bob", "eve"))
+    sent, gone = [await one(store, send("g", "ann", key), base.Appended) for key in "lm"]
+    name = sent.entry.message_id
+    await do(store, pinned("g", "ann", name), pinned("g", "ann", gone.entry.message_id))
+    await do(store, edited("g", "ann", name, mentions=["cat"]), retitled("g", "ann", "Tea", "at four"))
+    await do(store, UpdateConversation("g", None, title_entry("Cake"), None, NOW))
+    await do(store, recall(gone.entry.message_id, "ann"), mentioning("g", "ann", "n", "*"))
+    content = await exported(store)
+    other = SqliteStore(tmp_path / "chat.db", ids=SystemIds())
+    secret = await other.migrate()
+    totals = [await imported(other, secret, tmp_path, content) for _ in "12"]
+
+    assert [(it.added, it.known) for it in totals] == [(11, 0), (0, 11)]
+    assert await contents(other) == await contents(store)
+    for user in ("ann", "bob", "cat"):
+        (row,) = await store.conversations(user, None, None, 9)
+        (found,) = await other.conversations(user, None, None, 9)
+        assert (found.title, found.description) == (row.title, row.description) == ("Cake", "at four")
+        assert await other.pins("g", user) == await store.pins("g", user) != []
+    assert full_report(str(tmp_path / "chat.db")).findings == []
+    await other.aclose()
 
 
 async def test_what_was_recalled_is_in_no_export(store: MemoryStore, tmp_path: Path) -> None:

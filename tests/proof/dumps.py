@@ -24,8 +24,21 @@ from .membership import current_members
 _ENTRIES_PER_READ = 500
 
 
+class About(msgspec.Struct):
+    """What is said of a conversation beside its log, as a member is told at the end.
+
+    Attributes:
+        pins: (pinned seq, seq of the PINNED entry), pinned last first.
+    """
+
+    user_id: str
+    title: str
+    description: str
+    pins: list[tuple[int, int]]
+
+
 class LogDump(msgspec.Struct):
-    """One conversation as the store holds it at the end."""
+    """One conversation as the store holds it at the end; `about` is None where nobody is left who could ask."""
 
     conversation_id: str
     epoch: str
@@ -33,6 +46,7 @@ class LogDump(msgspec.Struct):
     entries: list[Entry]
     members: list[MemberCursor]
     audit: list[AuditRow]
+    about: About | None = None
 
 
 class StoreDump(msgspec.Struct):
@@ -56,6 +70,7 @@ class ListedRow(msgspec.Struct, frozen=True):
     unread: int
     last_seq: int
     floor_seq: int
+    unread_mentions: int = 0
 
 
 class DeviceDump(msgspec.Struct):
@@ -136,11 +151,21 @@ async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump
         while page := await store.entries(name, len(entries), _ENTRIES_PER_READ):
             entries += page
         members = await _members(store, name, entries)
-        logs[name] = LogDump(name, epoch, head_seq, entries, members, await store.audit(name))
+        about = await _about(store, name, entries)
+        logs[name] = LogDump(name, epoch, head_seq, entries, members, await store.audit(name), about)
     report = Report()
     async for _ in check_audit(store, report):
         pass
     return StoreDump(logs, await store.outbox(1_000_000), [it.words for it in report.findings])
+
+
+async def _about(store: Store, conversation_id: str, entries: Sequence[Entry]) -> About | None:
+    members = sorted(current_members(entries))
+    if not members:
+        return None
+    found = await store.conversation(conversation_id, members[0])
+    pins = [(it.seq, it.pinned_by_seq) for it in await store.pins(conversation_id, members[0])]
+    return About(members[0], found.title, found.description, pins)
 
 
 async def _members(store: Store, conversation_id: str, entries: Sequence[Entry]) -> list[MemberCursor]:

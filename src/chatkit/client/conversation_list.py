@@ -16,7 +16,7 @@ import anyio.lowlevel
 from msgspec import UNSET
 
 from ..core.log.reads import PREVIEW_ENTRIES_MAX, UNREAD_MAX
-from ..core.marks import marked, mentioned_by, named_seq
+from ..core.marks import marked, mentioned_as, named_seq
 from ..errors import ProtocolError
 from ..ports import Clock
 from ..types import ConversationSummary, Message
@@ -197,15 +197,15 @@ class ConversationList:
         return min(before + count, UNREAD_MAX)
 
     def _mentions(self, conversation_id: str, entry: Message, me: str) -> bool:
-        """Whether an entry of somebody else mentions this user: a message, or the first edit of one that does."""
-        if entry.sender_id == me or not mentioned_by(entry, me):
-            return False
+        """Whether an entry of somebody else mentions this user, and, if it is an edit, what it edits did not before."""
+        named = frozenset() if entry.sender_id == me else mentioned_as(entry, me)
         target_seq = named_seq(entry)
-        if target_seq is None:
-            return True
+        if not named or target_seq is None:
+            return bool(named)
         earlier = self._store.messages(conversation_id, target_seq + 1, 1)
         earlier += self._store.naming(conversation_id, target_seq, target_seq)
-        return not any(mentioned_by(it, me) for it in earlier if target_seq <= it.seq < entry.seq)
+        before = (mentioned_as(it, me) for it in earlier if target_seq <= it.seq < entry.seq)
+        return bool(named.difference(*before))
 
     def _last_message(self, conversation: Conversation) -> Message | None:
         held, preview = self._newest_held(conversation), conversation.preview
@@ -219,11 +219,15 @@ class ConversationList:
     def _newest_held(self, conversation: Conversation) -> Message | None:
         """The newest message in the local store, among the newest entries."""
         before_seq, left, count = SEQ_MAX, PREVIEW_ENTRIES_MAX, 1  # mostly it is the newest
+        edits: set[object] = set()  # what a recall took along is no message either
         while left > 0:
             found = self._store.messages(conversation.id, before_seq, min(count, left))
             for message in reversed(found):
-                if message.type not in NO_MESSAGES:
+                if message.type not in NO_MESSAGES and message.seq not in edits:
                     return message
+                named = message.payload.get("edits") if message.type == "RECALL" else None
+                if isinstance(named, list):
+                    edits.update(it for it in named if type(it) is int)
             if len(found) < count:
                 return None
             before_seq, left, count = found[0].seq, left - len(found), 4 * count

@@ -24,11 +24,16 @@ def named_seq(message: Message) -> int | None:
     return seq if type(seq) is int and 0 < seq < message.seq else None
 
 
-def mentioned_by(message: Message, user_id: str) -> bool:
-    """Whether a message, or an EDIT by what it puts in the place of one, mentions a user or everybody."""
+def mentioned_as(message: Message, user_id: str) -> frozenset[str]:
+    """As what a message, or an EDIT by what it puts in the place of one, mentions a user: by name or with everybody.
+
+    Where everybody is mentioned nobody is by name, as in `core.log.mentions`; empty where the user is not.
+    """
     said = message.payload.get("payload") if message.type == "EDIT" else message.payload
     named = said.get("mentions") if isinstance(said, dict) else None
-    return isinstance(named, list) and (user_id in named or EVERYBODY in named)
+    if not isinstance(named, list):
+        return frozenset()
+    return frozenset({EVERYBODY} if EVERYBODY in named else {user_id} if user_id in named else ())
 
 
 def stream_end(said: object) -> StreamEnd | None:

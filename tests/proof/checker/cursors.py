@@ -262,7 +262,8 @@ def _shown(log: LogView, user_id: str, row: ListedRow) -> str | None:
 
 def _is_message(log: LogView, seq: int) -> bool:
     row = log.rows.get(seq)
-    return row is not None and row.client_msg_id is not None and seq not in log.said
+    is_users = row is not None and row.client_msg_id is not None
+    return is_users and seq not in log.said and seq not in log.said_of_logs
 
 
 def _unread(log: LogView, user_id: str, read_seq: int, head_seq: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .about import about_kept
 from .cursors import cursors_rise, receipts_follow, unread_counted
 from .isolation import isolated, revoked
 from .liveness import everything_answered, online_devices_converge, returned_devices_converge
@@ -45,6 +46,7 @@ INVARIANTS: dict[str, Invariant] = {
         Invariant("S26", "moderation", "log", moderated),
         Invariant("S27", "edits and reactions", "session", marks_shown),
         Invariant("S28", "streams", "log", streams_hold),
+        Invariant("S29", "mentions, pins and titles", "log", about_kept),
         Invariant("S22", "resume", "session", resume_is_bound),
         Invariant("S23", "sync completeness", "session", complete_reads),
         Invariant("S24", "audit", "log", audited),

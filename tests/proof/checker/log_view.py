@@ -30,6 +30,7 @@ class LogView:
         by_message_id: Entries by id.
         made: Payloads of the server-made entries, by seq; {} for one that is no JSON object.
         said: What EDIT and REACTION entries say of which seq; of an edit that was recalled only of which.
+        said_of_logs: What PINNED and TITLE entries say, by seq.
         recalls: The first RECALL entry of each recalled seq; edits are recalled with their message.
         stays: Memberships by user.
         reads_from: The first entry that each of them opens, by user: before its own first one where history is open.
@@ -53,6 +54,11 @@ class LogView:
                 self.by_key.setdefault((row.sender_id, row.client_msg_id), row)
         self.made = {row.seq: _made(row) for row in dump.entries if row.client_msg_id is None}
         self.said = self._said()
+        self.said_of_logs = {
+            row.seq: payload
+            for row in dump.entries
+            if row.client_msg_id is not None and (payload := _made(row)).get("type") in ("PINNED", "TITLE")
+        }
         self.recalls = self._recalls()
         self.stays = stays(list(_countable(dump.entries, self.made)))
         self.reads_from = self._reads_from()

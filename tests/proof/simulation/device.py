@@ -235,6 +235,7 @@ class Device:
                 it.unread,
                 0 if it.last_message is None else it.last_message.seq,
                 dump.floors[it.conversation_id],
+                it.unread_mentions,
             )
             for it in await self.client.conversations(limit=len(dump.records) + 1, fetch=False)
         ]

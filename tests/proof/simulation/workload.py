@@ -17,6 +17,7 @@ from chatkit.server.server import ChatServer
 from chatkit.storage.base import Updated
 from chatkit.testing.rng import Stream
 from chatkit.types import GrantedRole, History, Payload, Sent
+from chatkit.wire.payload import EVERYBODY, title_payload
 
 from .device import Device, plain
 from .world import World
@@ -27,6 +28,8 @@ _HOST_ACTS_PER_S = 3.0
 _VISIT_S = 2.0  # longest wait of a visit for the visitor's device to hear of it
 _LOOK_S = 0.005
 _NAMING_SHARE = 0.25  # of sends
+_TITLE_SHARE = 0.15  # of these
+_MENTION_SHARE = 0.3  # of bodies
 _JUST_NOW = 3  # so many of a device's last messages may have no answer yet, or not be known on another device
 
 
@@ -53,6 +56,7 @@ class Workload:
         self._count = 0
         self._over = False
         self._sent: dict[str, list[Own]] = {device.name: [] for device in world.devices}
+        self._pinned: dict[str, list[dict[str, Any]]] = {}
         self.known: dict[str, list[str]] = {}
         self._apps: list[tuple[int, Callable[[Device], Awaitable[None]]]] = [
             (60, self._send),
@@ -474,16 +478,19 @@ class Workload:
         return self._count
 
     def _naming(self, device: Device, name: str) -> Payload | None:
-        """Now and then something about an earlier message there; of others' too, and of what is no message."""
+        """Now and then something about an earlier message there, of others' too, and of what is no message; or about
+        the conversation."""
         if self._rng.random() > _NAMING_SHARE:
             return None
+        if self._rng.random() < _TITLE_SHARE:
+            return title_payload(*self._rng.choice((("t", None), (None, "d"), (f"t{self._next()}", ""))))
         by = device if self._rng.random() < 0.5 else self._rng.choice(self._world.devices)
         sent = [it.sent for it in self._sent[by.name] if it.sent is not None and it.conversation_id == name]
         target = self._one_of(sent[-10:])
         if target is None:
             return None
         named = {"messageId": target.message_id, "seq": target.seq}
-        match self._rng.choice(("EDIT", "EDIT", "REACTION", "REACTION", "REPLY")):
+        match self._rng.choice(("EDIT", "EDIT", "REACTION", "REACTION", "PINNED", "PINNED", "REPLY")):
             case "EDIT":
                 return {"type": "EDIT", **named, "payload": self._payload()}
             case "REACTION":
@@ -494,6 +501,12 @@ class Workload:
                     "reaction": self._rng.choice("xyz"),
                     "removed": removed,
                 }
+            case "PINNED":
+                pinned = self._pinned.setdefault(name, [])
+                if pinned and self._rng.random() < 0.4:
+                    return {"type": "PINNED", **self._rng.choice(pinned), "pinned": False}
+                pinned.append(named)
+                return {"type": "PINNED", **named, "pinned": True}
             case _:
                 return {**self._payload(), "replyTo": named}
 
@@ -504,6 +517,10 @@ class Workload:
     def _payload(self) -> Payload:
         """A body with a canary that no other has."""
         canary = f"canary-{self._next()}-{self._rng.randbytes(4).hex()}"
+        if self._rng.random() < _MENTION_SHARE:
+            users = [*self._users, *self._users, EVERYBODY]
+            mentions = sorted(set(self._rng.sample(users, k=self._rng.randint(1, 3))))
+            return {"type": "TEXT", "text": canary, "mentions": mentions}
         if self._rng.random() < 0.15:
             data = {"n": self._count, "more": "x" * self._rng.choice((1, 400))}
             return {"type": "CUSTOM", "schema": "sim", "data": data, "fallbackText": canary}

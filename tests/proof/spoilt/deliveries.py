@@ -1,4 +1,4 @@
-"""Who is told what he must not hear, or cursors that nobody moved: S14 to S18, S20, S22, S27, S28."""
+"""Who is told what he must not hear, or cursors that nobody moved: S14 to S18, S20, S22, S27 to S29."""
 
 from __future__ import annotations
 
@@ -126,6 +126,12 @@ def one_unread_too_many(history: CompleteHistory) -> None:
     call_of(history, "list", user_id="ann").answer["items"] = [
         replace(it, unread=it.unread + 1) for it in items
     ]
+
+
+@spoils("S29")
+def one_mention_too_many(history: CompleteHistory) -> None:
+    call = call_of(history, "list", user_id="ann")
+    call.answer["items"] = [replace(it, unread_mentions=1) for it in call.answer["items"]]
 
 
 # --- S17, S18 ---

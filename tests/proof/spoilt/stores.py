@@ -1,4 +1,4 @@
-"""What the store holds is not what it must hold: S1 to S5, S13, S19, S24, S26."""
+"""What the store holds is not what it must hold: S1 to S5, S13, S19, S24, S26, S29."""
 
 from __future__ import annotations
 
@@ -315,3 +315,13 @@ def a_stored_message_whose_sender_was_told_that_it_is_refused(history: CompleteH
     like = frame_of(history, "MSG_ACK", lambda frame, event: event.get("clientMsgId") == "b-2")
     words = {"code": "CONTENT_REFUSED", "message": "no", "retryable": False}
     add_frame(history, like, {"event": "ERROR", **words, "conversationId": TEAM, "clientMsgId": "b-2"})
+
+
+# --- S29 ---
+
+
+@spoils("S29")
+def a_pin_that_nobody_made(history: CompleteHistory) -> None:
+    named = log(history)
+    assert named.about is not None
+    named.about = replace(named.about, pins=[(2, 3)])

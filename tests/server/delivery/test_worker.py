@@ -17,7 +17,7 @@ from chatkit.server.delivery.worker import DeliveryWorker
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.contracts.storage_commands import title_entry
+from chatkit.testing.contracts.storage_commands import mentioning, title_entry
 
 from .world import CLOCK, ScriptedProvider, World
 
@@ -127,6 +127,38 @@ async def test_a_muted_conversation_is_quiet_until_then(world: World) -> None:
     assert [it for it in world.provider.shown() if it[0] == "cat's phone"] == [
         ("cat's phone", "Team", "ann: two", 2)
     ]
+
+
+async def test_a_mention_wakes_who_muted_the_rest_and_says_so(world: World) -> None:
+    await world.do(base.Mute("g", "cat", CLOCK.now_ms() + 10**7, but_mentions=True))
+    await world.do(base.Mute("g", "bob", CLOCK.now_ms() + 10**7))
+    await world.send("g", "ann", "quiet")
+    await world.work()
+    assert world.provider.sent == []
+    sent = mentioning("g", "ann", "cat!", "cat", "bob", at_ms=CLOCK.now_ms())
+    await world.do(sent)
+    await world.send("g", "ann", "quiet again")
+    await world.work()
+
+    ((_, push),) = world.provider.sent
+    assert (push.token, push.body, push.badge, push.mentioned) == ("cat's phone", "ann: cat!", 1, True)
+    await world.do(base.Mute("g", "cat", 0))
+    await world.send("g", "ann", "loud")
+    await world.work()
+    assert [(it.token, it.body, it.badge, it.mentioned) for _, it in world.provider.sent[1:]] == [
+        ("cat's phone", "ann: loud", 4, True)
+    ]
+
+
+async def test_a_recalled_mention_wakes_nobody(world: World) -> None:
+    await world.do(base.Mute("g", "cat", CLOCK.now_ms() + 10**7, but_mentions=True))
+    await world.do(base.Mute("g", "bob", CLOCK.now_ms() + 10**7))
+    await world.do(mentioning("g", "ann", "cat!", "cat", at_ms=CLOCK.now_ms()))
+    (entry,) = await world.store.entries("g", 1, 1)
+    await world.do(base.Recall(entry.message_id, "ann", 10**6, CLOCK.now_ms()))
+    await world.work()
+
+    assert world.provider.sent == []
 
 
 async def test_who_was_removed_is_told_nothing(world: World) -> None:

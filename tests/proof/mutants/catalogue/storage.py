@@ -14,6 +14,7 @@ MARKS = "chatkit.core.log.marks"
 MEMBERS = "chatkit.core.log.members"
 MESSAGES = "chatkit.core.log.messages"
 REFERENCES = "chatkit.core.log.references"
+TITLES = "chatkit.core.log.titles"
 RULES = "chatkit.core.log.rules"
 SESSIONS = "chatkit.core.log.sessions"
 STATE = "chatkit.core.log.state"
@@ -393,6 +394,47 @@ MUTANTS = (
             ),
         ),
         ("S28",),
+    ),
+    Mutant(
+        "recall-leaves-mentions",
+        "Who was named was named, whatever became of the words.",
+        (
+            Edit(
+                MEMORY_REFERENCES,
+                "        log.mentions = {it for it in log.mentions if it[1] != seq}\n",
+                "",
+            ),
+            Edit(
+                "chatkit.storage.sqlite.references",
+                "(DELETE_REACTIONS, DELETE_MENTIONS, DELETE_PIN)",
+                "(DELETE_REACTIONS, DELETE_PIN)",
+            ),
+        ),
+        ("S29",),
+    ),
+    Mutant(
+        "pin-is-for-ever",
+        "Unpinning is an entry of its own.",
+        (
+            Edit(
+                REFERENCES,
+                "        state.changed_pins[place] = None if reference.removed else seq\n",
+                "        if not reference.removed:\n            state.changed_pins[place] = seq\n",
+            ),
+        ),
+        ("S29",),
+    ),
+    Mutant(
+        "an-empty-title-is-none",
+        "Where nothing is said nothing changes.",
+        (
+            Edit(
+                TITLES,
+                "    if isinstance(titled.description, str):\n",
+                "    if isinstance(titled.description, str) and titled.description:\n",
+            ),
+        ),
+        ("S29",),
     ),
     Mutant(
         "recall-by-anyone",

@@ -1,0 +1,104 @@
+"""What a group is called, what it is for and what is pinned, through all layers: moderator, log, HTTP and sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+import pytest
+
+from chatkit import ChatApi, ChatServer, Identity, asgi_app
+from chatkit.errors import ContentRefusedError, ForbiddenError, HeldError, NotFoundError
+from chatkit.ports import SystemIds
+from chatkit.server.moderation.verdicts import Allow, Hold, ModeratorVerdict, Refuse, Submission
+from chatkit.storage.memory import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+
+async def by_name(token: str) -> Identity:
+    return Identity(token)
+
+
+async def moderator(submissions: Sequence[Submission]) -> list[ModeratorVerdict]:
+    return [
+        Refuse("be kind") if "rude" in it.text else Hold("look") if "link" in it.text else Allow()
+        for it in submissions
+    ]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ChatServer]:
+    store = MemoryStore(ids=SystemIds())
+    async with ChatServer(store=store, authenticate=by_name, moderator=moderator) as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g-1", title="Tea")
+        yield server
+
+
+@pytest.fixture
+async def http(server: ChatServer) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(asgi_app(server))
+    async with httpx.AsyncClient(transport=transport, base_url="http://chat.test") as client:
+        yield client
+
+
+def api(http: httpx.AsyncClient, user: str) -> ChatApi:
+    return ChatApi("http://chat.test", token=user, client=http)
+
+
+async def test_a_title_goes_past_the_moderator(server: ChatServer, http: httpx.AsyncClient) -> None:
+    async with api(http, "ann") as ann, api(http, "ben") as ben:
+        with pytest.raises(ContentRefusedError, match="be kind"):
+            await ann.set_title("g-1", "rude")
+        with pytest.raises(ContentRefusedError):
+            await ann.set_description("g-1", "not rude at all")
+        with pytest.raises(HeldError):
+            await ann.set_title("g-1", "a link")
+        assert (await ben.conversation("g-1")).title == "Tea"
+
+        (held,) = await server.held_messages()
+        await server.release_held(held.held_id)
+        assert (await ben.conversation("g-1")).title == "a link"
+
+
+async def test_what_is_so_already_adds_nothing(server: ChatServer, http: httpx.AsyncClient) -> None:
+    async with api(http, "ann") as ann, api(http, "ben") as ben, api(http, "eve") as eve:
+        made = await ann.set_description("g-1", "at four")
+        again = await ben.set_description("g-1", "at four")
+        assert (made.description, made.head_seq, again.head_seq) == ("at four", 2, 2)
+        with pytest.raises(ForbiddenError):
+            await ben.set_title("g-1", "Mine")
+        with pytest.raises(NotFoundError):
+            await eve.set_title("g-1", "Theirs")
+        found = await server.set_title("g-1", "rude")
+        assert (found.title, found.head_seq) == ("rude", 3), "what a host says is not moderated"
+        found = await server.set_description("g-1", "", by="ann")
+        entries = (await ben.history("g-1", 2)).messages
+        assert [(it.sender_id, it.payload) for it in entries] == [
+            ("ann", {"type": "TITLE", "description": "at four"}),
+            ("ann", {"type": "TITLE", "title": "rude"}),
+            ("ann", {"type": "TITLE", "description": ""}),
+        ]
+
+
+async def test_pins_read_as_pages_do(server: ChatServer, http: httpx.AsyncClient) -> None:
+    async with api(http, "ann") as ann, api(http, "ben") as ben, api(http, "eve") as eve:
+        first, second = [await ann.send("g-1", text) for text in ("helo", "two")]
+        named = {"messageId": first.message_id, "seq": first.seq}
+        await ann.send("g-1", {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": "hello"}})
+        for sent in (first, second):
+            pin = {"type": "PINNED", "messageId": sent.message_id, "seq": sent.seq, "pinned": True}
+            await ann.send("g-1", pin)
+        await ben.send("g-1", {"type": "REACTION", **named, "reaction": "+1"})
+
+        pins = await ben.pins("g-1")
+        assert [it.message and it.message.text for it in pins] == ["two", "hello"]
+        assert pins[1].message is not None
+        assert [it.reaction for it in pins[1].message.reactions] == ["+1"]
+        await ann.recall(second.message_id)
+        assert [it.seq for it in await ben.pins("g-1")] == [first.seq]
+        await server.add_members("g-1", None, ["zoe"])
+        async with api(http, "zoe") as zoe:
+            assert await zoe.pins("g-1") == []
+        with pytest.raises(NotFoundError):
+            await eve.pins("g-1")
