@@ -119,7 +119,8 @@ MUTANTS = (
         (
             Edit(
                 CONVERSATION_LIST,
-                "                if message.type not in NO_MESSAGES:\n                    return message\n",
+                "                if message.type not in NO_MESSAGES and message.seq not in edits:\n"
+                "                    return message\n",
                 "                return message\n",
             ),
         ),

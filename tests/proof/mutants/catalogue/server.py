@@ -136,6 +136,7 @@ MUTANTS = (
             Edit(
                 AUDIENCE,
                 "            del self.sessions[session]\n"
+                "            self._hide_streams(session)\n"
                 "            session.leave_conversation(self.conversation_id)\n",
                 "            pass\n",
             ),
