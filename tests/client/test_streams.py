@@ -9,13 +9,14 @@ import pytest
 
 from chatkit import ChatClient, MessageEdited, MessageRecalled, MessageReceived, StreamEndedError, StreamGrew
 from chatkit.client.open_streams import OPEN_MAX, OpenStreams
-from chatkit.errors import BadRequestError, ClientError, TooLargeError
+from chatkit.client.requests import Requests
+from chatkit.errors import BadRequestError, ClientError, SendOutcomeUnknownError, TooLargeError
 from chatkit.server.server import ChatServer
 from chatkit.testing.devices import Devices
 from chatkit.testing.network import Conditions, Network
 from chatkit.types import Edit, Marks, Message, StreamProgress
 from chatkit.wire import events as ev
-from chatkit.wire.events import STREAM_BYTES_MAX
+from chatkit.wire.events import STREAM_BYTES_MAX, STREAM_PARTS_MAX
 
 SOON_S = 200.0
 
@@ -197,6 +198,52 @@ async def test_a_slow_author_is_not_cut_off(chat_client: Devices, group: str) ->
             await stream.write(", done")
         assert (await end_of(ben)).payload == {"type": "TEXT", "text": "thinking, done"}
         assert (await last(ben)).text == "thinking, done"
+
+
+async def test_an_author_without_parts_is_not_cut_off_either(chat_client: Devices, group: str) -> None:
+    """What is too much for parts comes with the end, and the author is heard of until then."""
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        async with ann.stream(group) as stream:
+            stream.acked_parts = STREAM_PARTS_MAX  # as after so many
+            stream._requests = _Refusing(stream._requests)  # type: ignore[assignment]
+            await stream.write("much")
+            await anyio.sleep(600)
+            assert (await last(ben)).is_open
+        assert (await end_of(ben)).payload == {"type": "TEXT", "text": "much"}
+
+
+class _Refusing:
+    """Requests, of which parts with a text are refused as too many."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    async def ask(self, event: Any, timeout_s: float) -> Any:
+        if event.text:
+            raise TooLargeError("too many parts")
+        return await self._requests.ask(event, timeout_s)
+
+
+async def test_an_end_that_finds_no_answer_is_no_cut(
+    chat_client: Devices, chat_network: Network, group: str
+) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+
+        async def end() -> None:
+            async with ann.stream(group, timeout=5) as stream:
+                await stream.write("all")
+                await grown_to(ben, "all")
+                cut(chat_network, "ann")
+                chat_network.conditions = Conditions(refuse_probability=1.0)
+                await stream.end()
+
+        with pytest.raises(SendOutcomeUnknownError):
+            await end()
+        chat_network.conditions = Conditions()
+        assert (await end_of(ben)).ends == "WHOLE"
+        await anyio.sleep(60)
+        assert not (await last(ben)).is_cut_off
 
 
 async def test_who_starts_later_follows_what_history_shows_open(chat_client: Devices, group: str) -> None:

@@ -23,6 +23,7 @@ from ..errors import (
     ClientError,
     ClosedError,
     DeadlineExceededError,
+    ForbiddenError,
     ProtocolError,
     QueueFullError,
     RefusedError,
@@ -93,7 +94,8 @@ class MessageStream:
         self.acked_parts = 0
         self._sent: Sent | None = None
         self._ended: Sent | None = None
-        self._takes_parts = True
+        self._takes_parts = self._is_open = True
+        self._is_ending = False
         self._failure: ChatkitError | None = None
         self._wake = AutoResetEvent()
         self._room = AutoResetEvent()
@@ -117,7 +119,7 @@ class MessageStream:
         try:
             if exc_type is None:
                 await self.end()
-            elif self._ended is None and self._failure is None:
+            elif not self._is_ending and self._failure is None:
                 await self._give_up()
         finally:
             self._sender.cancel()
@@ -179,7 +181,7 @@ class MessageStream:
         """
         if self._ended is None:
             self._check_open()
-            self._takes_parts = False  # the end has everything
+            self._is_ending, self._takes_parts, self._is_open = True, False, False  # the end has everything
             self._wake.set()
             self._ended = await self._end(self.sent, self.text if content is None else content)
         return self._ended
@@ -201,16 +203,15 @@ class MessageStream:
     # --- parts, one at a time ---
 
     async def _send(self) -> None:
-        """Send what is held, and say now and then that somebody is there, until no part is taken any more."""
+        """Send what is held, and say now and then that somebody is there, for as long as it is open at the server."""
         if self._known:  # from an earlier try, which may have written something else
-            parts = await self._asked(0, "")
-            self._takes_parts = parts == 0
-        while self._takes_parts:
-            if self._held:
+            self._takes_parts = await self._asked(0, "") == 0
+        while self._is_open:
+            if self._held and self._takes_parts:
                 await self._send_part()
             else:
                 await self._wake.wait(ALIVE_S)
-                if self._takes_parts and not self._held:
+                if self._is_open and not (self._held and self._takes_parts):
                     await self._asked(0, "")
             self._room.set()
         self._room.set()
@@ -236,7 +237,7 @@ class MessageStream:
         sent = self.sent
         part = ev.StreamPartCommand(sent.conversation_id, sent.message_id, number, text)
         attempt = 0
-        while self._takes_parts:
+        while self._is_open:
             try:
                 answer = await self._status.over_connections(
                     lambda: self._requests.ask(part, self._request_timeout_s)
@@ -260,8 +261,10 @@ class MessageStream:
 
     def _no_parts(self, error: ChatkitError) -> None:
         """No part is taken any more. After a recall, or the end of the client, nothing is."""
-        logger.info("a stream goes on without parts: %s", error)
+        if self._takes_parts:
+            logger.info("a stream goes on without parts: %s", error)
         self._takes_parts = False
+        self._is_open = self._is_open and isinstance(error, ForbiddenError | TooLargeError)
         if isinstance(error, ClosedError) or (
             isinstance(error, StreamEndedError) and error.reason == RECALLED
         ):

@@ -43,6 +43,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         recall_window_s: How long after sending an author may recall.
         edit_window_s: How long after sending an author may edit; None: for ever.
         stream_idle_s: A streamed message whose author is silent so long is ended with what there is of it, as cut off.
+            The SDK gives a sign of life every 20 seconds.
         members_max: Most members of a group.
         readd_after_leaving: Whether a group's owner may add users again who left it by their own choice; if not, only
             the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
