@@ -10,7 +10,7 @@ import pytest
 from chatkit import ChatApi, ChatServer, Identity, asgi_app
 from chatkit.errors import ContentRefusedError, ForbiddenError, HeldError, NotFoundError
 from chatkit.ports import SystemIds
-from chatkit.server.moderation.verdicts import Allow, Hold, ModeratorVerdict, Refuse, Submission
+from chatkit.server.moderation.verdicts import Allow, Hold, ModeratorVerdict, Refuse, Rewrite, Submission
 from chatkit.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,13 @@ async def by_name(token: str) -> Identity:
 
 async def moderator(submissions: Sequence[Submission]) -> list[ModeratorVerdict]:
     return [
-        Refuse("be kind") if "rude" in it.text else Hold("look") if "link" in it.text else Allow()
+        Refuse("be kind")
+        if "rude" in it.text
+        else Hold("look")
+        if "link" in it.text
+        else Rewrite(it.text.replace("heck", "h***"))
+        if "heck" in it.text
+        else Allow()
         for it in submissions
     ]
 
@@ -52,9 +58,13 @@ async def test_a_title_goes_past_the_moderator(server: ChatServer, http: httpx.A
             await ann.set_title("g-1", "rude")
         with pytest.raises(ContentRefusedError):
             await ann.set_description("g-1", "not rude at all")
+        payload = {"type": "TITLE", "title": "heck", "description": "what the\nheck"}
+        sent = await ann.send("g-1", payload)
+        assert sent.payload == {"type": "TITLE", "title": "h***", "description": "what the\nh***"}
+        assert (await ann.set_title("g-1", "oh heck")).title == "oh h***"
         with pytest.raises(HeldError):
             await ann.set_title("g-1", "a link")
-        assert (await ben.conversation("g-1")).title == "Tea"
+        assert (await ben.conversation("g-1")).title == "oh h***"
 
         (held,) = await server.held_messages()
         await server.release_held(held.held_id)

@@ -146,10 +146,13 @@ class SimulatedModerator:
 
 
 def _said_instead(payload: Payload, text: str) -> Payload:
-    """What is stored in place of a payload: an EDIT still names its message, and a STREAM takes parts."""
+    """What is stored in place of a payload: an EDIT still names its message, a STREAM takes parts, and a TITLE, which
+    has one text in a run, is one still."""
     words = {"type": "TEXT", "text": text}
     if payload["type"] == "EDIT":
         return {**payload, "payload": words}
+    if payload["type"] == "TITLE":
+        return {**payload, "title" if payload.get("title") else "description": text}
     return {**payload, "text": text} if payload["type"] == "STREAM" else words
 
 

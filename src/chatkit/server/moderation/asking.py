@@ -162,11 +162,15 @@ def _submission(command: Append) -> Submission:
 
 
 def _with_text(command: Append, text: str) -> dict[str, Any]:
-    """What is stored in place of a message whose text is rewritten: an EDIT still says which message it is of."""
+    """What is stored in place of a message whose text is rewritten: an EDIT still says which message it is of, and a
+    TITLE what the group is called; of one with both, the first line is the title."""
     payload: dict[str, Any] = msgspec.json.decode(command.payload)
     rewritten = {"type": "TEXT", "text": text}
     if payload["type"] == "EDIT":
         return {**payload, "payload": rewritten}
+    if payload["type"] == "TITLE":
+        names = [name for name in ("title", "description") if payload.get(name)]
+        return {**payload, **dict(zip(names, text.split("\n", len(names) - 1), strict=False))}
     return {**payload, "text": text} if payload["type"] == "STREAM" else rewritten
 
 
