@@ -77,13 +77,12 @@ class World:
         payload = {"type": "IMAGE", "blobId": blob_id, "mime": "image/png", "bytes": size}
         return (await self.server.send("g", "ann", payload, client_msg_id=blob_id)).message_id
 
-    async def upload_link(self) -> str:
-        """A link to upload `BIG` by, which nobody made."""
+    async def upload_link(self, size: int = len(BIG)) -> str:
+        """A link for ann to upload a file by."""
         assert self.server.blob_service is not None
-        found = await self.server.blob_service.reserve(
-            Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png"
-        )
-        return f"{found.url}x"
+        found = await self.server.blob_service.reserve(Proof(Identity("ann"), b"", 0), "k", size, "image/png")
+        assert found.url is not None
+        return found.url
 
     async def link(self, blob_id: str) -> str:
         assert self.server.blob_service is not None
@@ -208,14 +207,14 @@ async def test_the_rest_of_a_refused_upload_is_read_while_it_comes_fast_enough(
     pause_s: float, read: int
 ) -> None:
     async with world() as w:
-        answer = await w.request("PUT", await w.upload_link(), BIG, pause_s=pause_s)
+        answer = await w.request("PUT", await w.upload_link() + "x", BIG, pause_s=pause_s)
         assert (answer.status, answer.ended, 106 - answer.left) == (403, True, read)
 
 
 async def test_of_many_refused_uploads_not_all_are_read_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chatkit.gateway.blobs_api.UNREAD_MAX", 1)
     async with world() as w:
-        url, answers = await w.upload_link(), []
+        url, answers = await w.upload_link() + "x", []
 
         async def put() -> None:
             answers.append(await w.request("PUT", url, BIG, pause_s=0.5))
@@ -264,12 +263,7 @@ async def test_transfers_are_counted_and_refused_beyond() -> None:
 
 async def test_a_file_takes_at_most_twice_its_room_however_many_send_it_at_once() -> None:
     async with world() as w:
-        assert w.server.blob_service is not None
-        found = await w.server.blob_service.reserve(
-            Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png"
-        )
-        url = found.url
-        assert url is not None
+        url = await w.upload_link()
         statuses: list[int] = []
 
         async def put_and_leave(number: int) -> None:
@@ -285,12 +279,7 @@ async def test_a_file_takes_at_most_twice_its_room_however_many_send_it_at_once(
 
 async def test_of_a_file_that_two_send_with_other_contents_one_remains() -> None:
     async with world() as w:
-        assert w.server.blob_service is not None
-        found = await w.server.blob_service.reserve(
-            Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png"
-        )
-        url = found.url
-        assert url is not None
+        url = await w.upload_link()
         answers: list[Answer] = []
 
         async def put(body: bytes, stops_after: int | None) -> None:
@@ -301,8 +290,9 @@ async def test_of_a_file_that_two_send_with_other_contents_one_remains() -> None
             tasks.start_soon(put, BIG, None)
         assert [answer.status for answer in answers] == [200, 503]
         assert len(w.objects.objects) == 2
-        await w.send(found.row.blob_id, len(BIG))
-        answer = await w.request("GET", await w.link(found.row.blob_id))
+        blob_id = await w.upload(BIG)  # which is there
+        await w.send(blob_id, len(BIG))
+        answer = await w.request("GET", await w.link(blob_id))
         assert answer.body.count(0) == BIG.count(0)  # quick to say where it fails
 
 
