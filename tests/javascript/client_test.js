@@ -86,9 +86,11 @@ export const tests = {
       [1, "t1", "better", [{ reaction: "👍", count: 1, userIds: ["u-2"] }]],
     ]);
     equal([conversation.lastMessage.seq, conversation.unread.count], [1, 1]);
-    w.socket().says({ ...push(4), payload: { type: "RECALL", ...named, by: "u-2", edits: [2] } });
+    w.socket().says({ ...push(4), payload: { type: "TITLE", title: "Tea" } });
+    equal([conversation.lastMessage.seq, conversation.messages.at(-1).seq, conversation.title], [1, 4, "Tea"], "a new title is no message");
+    w.socket().says({ ...push(5), payload: { type: "RECALL", ...named, by: "u-2", edits: [2] } });
     equal(JSON.stringify([...conversation.timeline.entries.values()]).includes("better"), false, "nothing of the words is left");
-    equal(conversation.messages.map(({ payload, marks }) => [payload.type, marks]), [["RECALLED", undefined]]);
+    equal(conversation.messages.map(({ payload, marks }) => [payload.type, marks]), [["RECALLED", undefined], ["TITLE", undefined]]);
   },
 
   async "an own message is a promise, an event, and in the list"() {

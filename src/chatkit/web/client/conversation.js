@@ -75,9 +75,9 @@ export class Conversation {
     return this.owner.shown(this.timeline.readable(this.owner.me));
   }
 
-  /** The newest message, or member change, as it reads now; undefined where nothing is known. @returns {Message | undefined} */
+  /** The newest message as it reads now; undefined where none is known. @returns {Message | undefined} */
   get lastMessage() {
-    const held = this.timeline.readable().at(-1);
+    const held = this.timeline.readable().findLast(isUserMessage);
     const said = this.#valid?.lastMessage;
     const newest = !said || (held && held.seq >= said.seq) ? held : marked([said], this.timeline.shown())[0];
     return newest && this.owner.shown([newest])[0];
@@ -85,7 +85,8 @@ export class Conversation {
 
   /** When something last happened, in Unix milliseconds; 0 if nothing is known. */
   get activityTs() {
-    return Math.max(this.lastMessage?.serverTs ?? 0, this.lastActivityTs);
+    const newest = this.timeline.readable().at(-1); // a change of members, or of the title, is activity too
+    return Math.max(newest?.serverTs ?? 0, this.lastMessage?.serverTs ?? 0, this.lastActivityTs);
   }
 
   /** How many messages of others are unread, at most 999, as far as is known here; `more` says that there may be others. */

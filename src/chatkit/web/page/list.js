@@ -62,8 +62,11 @@ export class ConversationList {
     const waiting = this.#client.pending(conversation.id).findLast(isUserMessage);
     if (waiting) return ["You", textOf(waiting.payload)];
     const last = conversation.lastMessage;
+    const notice = conversation.messages.at(-1);
+    if (notice && !isUserMessage(notice) && notice.seq > (last?.seq ?? 0)) {
+      return ["", noticeLine(notice, me, conversation.type === "SINGLE")];
+    }
     if (!last) return ["", ""];
-    if (!isUserMessage(last)) return ["", noticeLine(last, me, conversation.type === "SINGLE")];
     const by = last.senderId === me ? "You" : conversation.type === "GROUP" ? last.senderId : "";
     return [by, textOf(contentOf(last))];
   }
