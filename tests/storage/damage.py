@@ -251,7 +251,7 @@ DAMAGES = (
            "the conversation with number 77 has no row, but entries up to seq 0"),
     Damage("a delivery of no conversation", "INSERT INTO delivery VALUES (77, 'ann', 'phone', 1, 1, 0, 0, 1, '')",
            "outbox", "the conversation with number 77 has no row, but 1 in delivery"),
-    Damage("a mute of no conversation", "INSERT INTO mute VALUES (77, 'ann', 1, 0)",
+    Damage("a mute of no conversation", "INSERT INTO mute (conversation_key, user_id, until_ms) VALUES (77, 'ann', 1)",
            "outbox", "the conversation with number 77 has no row, but 1 in mute"),
     Damage("a mention of no conversation", "INSERT INTO mention VALUES (77, 'ann', 1)",
            "mention", "the conversation with number 77 has no row, but 1 in mention"),
