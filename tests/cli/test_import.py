@@ -95,6 +95,8 @@ def test_who_is_who_is_written_changed_and_read(export: Path, tmp_path: Path) ->
         (["slack", "nowhere"], 2, "does not exist"),
         (["slack", "export", "--timezone", "Mars"], 2, "no time zone 'Mars'"),
         (["slack", "export", "--encoding", "klingon"], 2, "no encoding"),
+        (["slack", "export", "--encoding", "utf-16"], 2, "make them UTF-8 first"),
+        (["slack", "export", "--encoding", "utf-32"], 2, "make them UTF-8 first"),
         (["slack", "export", "--prefix", "a b"], 2, "a prefix has"),
         (["slack", "export", "--storage", "nothing://x"], 2, "storage address"),
         (["slack", "export", "--users", "export/users.json"], 1, "the first line must be"),

@@ -199,10 +199,17 @@ def _check_not_restored(store: Store) -> None:
 
 
 def _known_encoding(name: str) -> str:
+    """The encoding of this name, if its lines end where those of ASCII do."""
     try:
-        return name if "".encode(name) == b"" else "utf-8"
+        if b"a\n".decode(name) == "a\n":
+            return name
     except LookupError:
         raise ConfigurationError(f"there is no encoding {name!r}") from None
+    except UnicodeDecodeError:
+        pass  # as with UTF-32
+    raise ConfigurationError(
+        f"files in {name} are not read; make them UTF-8 first: iconv -f {name} -t utf-8 OLD > NEW"
+    )
 
 
 def _read_users(path: Path) -> dict[str, str]:
