@@ -83,7 +83,7 @@ def test_a_session_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_fuzzer_that_a_limit_keeps_out_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Limits, "unlimited", lambda: Limits(logins_per_user=Rate(1, 60)))
+    monkeypatch.setattr(Limits, "unlimited", lambda: Limits(logins_per_user=Rate(1, 20)))
     monkeypatch.setattr("sys.argv", ["fuzz", "--count", "500"])
     assert main() == 1
     assert "refused unseen" in capsys.readouterr().out
