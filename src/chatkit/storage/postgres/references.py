@@ -73,15 +73,13 @@ ORDER BY t.pinned_by_seq DESC
 INSERT_MENTIONS = """
 INSERT INTO mention (conversation_key, user_id, seq) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[])
 """
-_OF_RECALLED = """
-USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
-WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
-"""
-DELETE_MENTIONS = "DELETE FROM mention AS t" + _OF_RECALLED  # noqa: S608 -- a constant
 INSERT_PINS = """
 INSERT INTO pin (conversation_key, seq, pinned_by_seq) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
 """
-DELETE_PINS = "DELETE FROM pin AS t" + _OF_RECALLED  # noqa: S608 -- a constant
+DELETE_PINS = """
+DELETE FROM pin AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
+"""
 UPDATE_DESCRIPTIONS = """
 UPDATE conversation AS c SET description = k.description
 FROM unnest($1::text[], $2::bigint[]) AS k (description, conversation_key) WHERE c.conversation_key = k.conversation_key
@@ -120,7 +118,12 @@ DROP_EXPIRED = """
 DELETE FROM {table} AS t USING unnest($1::bigint[], $2::bigint[]) AS k (floor_seq, conversation_key)
 WHERE t.conversation_key = k.conversation_key AND t.seq <= k.floor_seq
 """
-DELETE_REACTIONS = "DELETE FROM reaction AS t" + _OF_RECALLED  # noqa: S608 -- a constant
+DELETE_SAID_OF_RECALLED = """
+WITH k AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)),
+    ended AS (DELETE FROM reaction AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq),
+    unsaid AS (DELETE FROM mention AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq)
+DELETE FROM pin AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
+"""
 SELECT_MARKS = """
 SELECT t.conversation_key, t.seq, t.edited_by_seq, NULL, NULL
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, first_seq, last_seq)
@@ -204,9 +207,7 @@ async def write(connection: Connection, changes: Changes) -> None:
     if changes.descriptions:
         await connection.fetch(UPDATE_DESCRIPTIONS, *columns(changes.descriptions, 2))
     if changes.recalls:
-        recalled = columns([row[:2] for row in changes.recalls], 2)
-        for delete in (DELETE_REACTIONS, DELETE_MENTIONS, DELETE_PINS):
-            await connection.fetch(delete, *recalled)
+        await connection.fetch(DELETE_SAID_OF_RECALLED, *columns([row[:2] for row in changes.recalls], 2))
 
 
 async def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
