@@ -41,7 +41,7 @@ class Line(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.reading = True
-        self.closed = self.aborted = False
+        self.closed = self.aborted = self.ended = False
         self.protocol: Any = None
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -49,6 +49,7 @@ class Line(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         assert not self.closed
+        assert not self.ended
         self.written.append(bytes(data))
 
     def pause_reading(self) -> None:
@@ -59,6 +60,12 @@ class Line(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed or self.aborted
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def close(self) -> None:
         self.closed = True
@@ -341,7 +348,7 @@ async def test_who_breaks_the_protocol_is_told_and_lingers() -> None:
     line.say(masked(0x81, b"a") + b"\x81\x01")
     assert notes.got == [b"a"]
     assert line.taken().startswith(b"\x88")
-    assert (notes.ends, line.closed, protocol._deaf) == (1, False, True)
+    assert (notes.ends, line.ended, line.closed, protocol._deaf) == (1, True, False, True)
 
 
 @pytest.mark.parametrize("when", ["reading", "writing"])

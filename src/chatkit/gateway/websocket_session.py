@@ -205,6 +205,8 @@ class SessionProtocol(FairConnection, asyncio.BufferedProtocol):
             self._arm_linger()
         elif framing.broken and not self._deaf:
             self._end()
+            if self.transport.can_write_eof():  # the peer need not wait for us to close; with TLS it does
+                self.transport.write_eof()
             self._close_slowly()
 
     # --- out ---
