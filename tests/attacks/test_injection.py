@@ -91,8 +91,10 @@ async def test_27_words_of_sql_are_words(store: Store) -> None:
                 "content": words,
             }
             await scene.done(OWNER, "POST", "/v1/messages/send", body)
-            await scene.done(OWNER, "PATCH", path, {"title": words})
-            assert (await scene.done(OWNER, "GET", path))["title"] == words
+            named = {"title": "".join(words.splitlines()), "description": words}
+            await scene.done(OWNER, "PATCH", path, named)
+            found = await scene.done(OWNER, "GET", path)
+            assert (found["title"], found["description"]) == tuple(named.values())
             for query in ({"cursor": words}, {"conversationId": words, "lastSeq": "0"}, {"users": words}):
                 for where in (f"{path}/members", "/v1/sync", "/v1/presence", "/v1/blocks"):
                     answer = await scene.http.get(

@@ -28,6 +28,10 @@ async def moderator(submissions: Sequence[Submission]) -> list[ModeratorVerdict]
         if "link" in it.text
         else Rewrite(it.text.replace("heck", "h***"))
         if "heck" in it.text
+        else Rewrite("[removed]")
+        if "vile" in it.text
+        else Rewrite("two\nlines")
+        if "line" in it.text
         else Allow()
         for it in submissions
     ]
@@ -69,6 +73,27 @@ async def test_a_title_goes_past_the_moderator(server: ChatServer, http: httpx.A
         (held,) = await server.held_messages()
         await server.release_held(held.held_id)
         assert (await ben.conversation("g-1")).title == "a link"
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ({"title": "Team", "description": "vile\nwords"}, {"title": "[removed]", "description": ""}),
+        ({"title": "vile", "description": ""}, {"title": "[removed]", "description": ""}),
+        ({"title": "", "description": "vile"}, {"title": "", "description": "[removed]"}),
+        ({"description": "vile"}, {"description": "[removed]"}),
+        ({"title": "a line"}, {"title": "two lines"}),
+        ({"title": "a line", "description": "below"}, {"title": "two", "description": "lines"}),
+    ],
+)
+async def test_nothing_stays_of_a_title_and_a_description_that_the_moderator_rewrote(
+    said: dict[str, str], stored: dict[str, str], http: httpx.AsyncClient
+) -> None:
+    async with api(http, "ann") as ann:
+        sent = await ann.send("g-1", {"type": "TITLE", **said})
+        assert sent.payload == {"type": "TITLE", **stored}
+        found = await ann.conversation("g-1")
+        assert (found.title, found.description) == (stored.get("title", "Tea"), stored.get("description", ""))
 
 
 async def test_what_is_so_already_adds_nothing(server: ChatServer, http: httpx.AsyncClient) -> None:

@@ -303,9 +303,9 @@ def test_a_plan_counts_and_writes_nothing() -> None:
 def test_what_nothing_can_print_is_replaced_and_kinds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "KINDS_MAX", 3)
     odd = [LeftOut(f"k{it}\ud800", "r", "f\ud800") for it in range(9)]
-    plan = planned([FoundConversation("c", "T\ud800\x00", members=("a",)), said("a\ud800", 1, "x"), *odd])
+    plan = planned([FoundConversation("c", "T\ud800\x00\nU", members=("a",)), said("a\ud800", 1, "x"), *odd])
 
-    assert plan.made()[0].title == "T\ufffd\ufffd"
+    assert plan.made()[0].title == "T\ufffd\ufffd U"
     assert len(plan.omissions) == 4
     assert sum(it.count for it in plan.omissions.values()) == 9
     assert msgspec.json.encode(report_of(plan, None, 9, {}))

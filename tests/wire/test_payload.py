@@ -230,7 +230,7 @@ REACTION = {"type": "REACTION", **NAMED, "reaction": "+1"}
         {**EDIT, "payload": {**TEXT, "mentions": [f"u-{n}" for n in range(50)]}},
         {"type": "PINNED", **NAMED, "pinned": False},
         {"type": "TITLE", "title": "", "more": 1},
-        {"type": "TITLE", "description": "d" * 1024},
+        {"type": "TITLE", "description": "d\n" * 512},
     ],
 )
 def test_a_message_may_name_an_earlier_one(payload: Any) -> None:
@@ -273,6 +273,8 @@ def test_a_message_may_name_an_earlier_one(payload: Any) -> None:
         ({"type": "TITLE", "title": None}, "title"),
         ({"type": "TITLE", "title": "t" * 257}, "title"),
         ({"type": "TITLE", "title": "a\x00b"}, "title"),
+        ({"type": "TITLE", "title": "a\nb"}, "title"),
+        ({"type": "TITLE", "title": "a\r"}, "title"),
         ({"type": "TITLE", "description": "d" * 1025}, "description"),
         ({"type": "TITLE", "title": "t", "mentions": ["u-1"]}, "mentions"),
     ],

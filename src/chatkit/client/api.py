@@ -510,7 +510,7 @@ class ChatApi:
         )
 
     async def set_title(self, conversation_id: str, title: str) -> Conversation:
-        """Change a group's title; at most 256 characters.
+        """Change a group's title; one line of at most 256 characters.
 
         Raises:
             ForbiddenError: The caller's role does not allow it (`reason` ROLE), or a SINGLE.

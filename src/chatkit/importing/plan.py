@@ -149,7 +149,7 @@ class Plan:
 
     def _add_conversation(self, found: FoundConversation) -> None:
         known = self._conversation(found.conversation)
-        known.title = whole(found.title, TITLE_CHARS_MAX) or known.title
+        known.title = whole(" ".join(found.title.splitlines()), TITLE_CHARS_MAX) or known.title
         known.wanted_type, known.history = found.type, found.history
         known.owner = self.names.user(found.owner) if found.owner else known.owner
         if found.members is not None:

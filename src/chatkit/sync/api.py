@@ -261,7 +261,7 @@ class ChatApi(Blocking[module.ChatApi]):
         return self._wait(self._made.remove_member, conversation_id, user_id)
 
     def set_title(self, conversation_id: str, title: str) -> Conversation:
-        """Change a group's title; at most 256 characters.
+        """Change a group's title; one line of at most 256 characters.
 
         As `set_title` of `chatkit.ChatApi`, which says more.
         """

@@ -33,7 +33,9 @@ Id = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}\Z")]
 ClientMsgId = Annotated[str, Meta(pattern=r"^[^\x00]{1,128}\Z")]
 Ref = Annotated[str, Meta(pattern=r"^[^\x00]{0,64}\Z")]
 MessageId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
-Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
+Title = Annotated[str, Meta(pattern=r"^[^\x00\r\n]{0,256}\Z")]
+"""One line."""
+
 Description = Annotated[str, Meta(pattern=r"^[^\x00]{0,1024}\Z")]
 Mentioned = Annotated[str, Meta(pattern=r"^([*]|(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128})\Z")]
 """A user, or everybody: `*`."""

@@ -163,15 +163,28 @@ def _submission(command: Append) -> Submission:
 
 def _with_text(command: Append, text: str) -> dict[str, Any]:
     """What is stored in place of a message whose text is rewritten: an EDIT still says which message it is of, and a
-    TITLE what the group is called; of one with both, the first line is the title."""
+    TITLE what the group is called."""
     payload: dict[str, Any] = msgspec.json.decode(command.payload)
     rewritten = {"type": "TEXT", "text": text}
     if payload["type"] == "EDIT":
         return {**payload, "payload": rewritten}
     if payload["type"] == "TITLE":
-        names = [name for name in ("title", "description") if payload.get(name)]
-        return {**payload, **dict(zip(names, text.split("\n", len(names) - 1), strict=False))}
+        return {**payload, **_titled(payload, text)}
     return {**payload, "text": text} if payload["type"] == "STREAM" else rewritten
+
+
+def _titled(payload: dict[str, Any], text: str) -> dict[str, str]:
+    """A text in place of the title and description that a TITLE says: nothing stays of what the moderator rewrote.
+
+    Of one with both the first line is the title and the rest the description, empty if there is no more. A title is
+    one line: further ones are joined to it.
+    """
+    if not payload.get("title") and "description" in payload:
+        return {"description": text}
+    if not payload.get("description"):
+        return {"title": " ".join(text.splitlines())}
+    title, _, description = text.partition("\n")
+    return {"title": " ".join(title.splitlines()), "description": description}
 
 
 def _reason(reason: object) -> str:
