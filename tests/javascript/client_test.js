@@ -11,7 +11,7 @@ function pick(fields, ...names) {
 }
 
 /** In the words of spec/README.md. */
-const says = (event) => pick(event, "event", "conversationId", "clientMsgId", "payload", "upToSeq", "lastSeq");
+const says = (event) => pick(event, "event", "conversationId", "clientMsgId", "payload", "upToSeq", "lastSeq", "part", "text");
 const TELLS = {
   message: ({ message }) => ({ type: "message", seq: message.seq }),
   sent: (event) => pick(event, "type", "clientMsgId", "seq"),
@@ -25,9 +25,10 @@ const TELLS = {
 
 async function follow(steps) {
   const w = await world();
-  let syncRef;
+  const refs = {};
+  let stream;
   let isConnected = false;
-  const filled = (events) => events.map((event) => ("ref" in event ? { ...event, ref: syncRef } : event));
+  const filled = (events) => events.map((event) => ("ref" in event ? { ...event, ref: refs[event.ref] } : event));
   const actions = {
     connect: async ({ events }) => {
       isConnected = true;
@@ -41,6 +42,9 @@ async function follow(steps) {
     advance: ({ ms }) => w.advance(ms),
     send: ({ conversationId, text, clientMsgId }) => void w.client.send(conversationId, text, { clientMsgId }).catch(() => {}),
     markRead: ({ conversationId, upToSeq }) => w.client.markRead(conversationId, upToSeq),
+    stream: ({ conversationId, clientMsgId }) => void w.client.stream(conversationId, "", { clientMsgId }).then((it) => (stream = it)),
+    write: ({ text }) => stream.write(text),
+    end: () => void stream.end().catch(() => {}),
     list: () => {},
   };
   const last = (message) => message && [message.seq, contentOf(message).text ?? contentOf(message).type];
@@ -50,7 +54,7 @@ async function follow(steps) {
     await shortly();
     w.advance(1);
     const said = isConnected ? w.said() : [];
-    syncRef = said.findLast(({ event }) => event === "SYNC")?.ref ?? syncRef;
+    for (const { event, ref } of said) refs[`of the newest ${event}`] = ref;
     const told = w.told.splice(0).flatMap((event) => TELLS[event.type]?.(event) ?? []);
     const listed = step.do === "list" ? { list: list() } : {};
     const then = { ...listed, says: said.map(says).sort((a, b) => (a.event < b.event ? -1 : a.event > b.event ? 1 : 0)), told };

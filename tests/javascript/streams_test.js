@@ -198,6 +198,32 @@ export const tests = {
     equal(w.stream.text, `To${"🎉".repeat(4_000)}`);
   },
 
+  async "at most a part's worth is not acknowledged, also of what is under way"() {
+    const w = await writing();
+    await w.stream.write("x".repeat(8_000));
+    await w.parts();
+    let hasRoom = false;
+    const written = w.stream.write("y".repeat(8_000)).then(() => (hasRoom = true));
+    await shortly();
+    equal(hasRoom, false);
+    w.ack(1);
+    await written;
+    equal((await w.parts()).map(([number, text]) => [number, text.length]), [[2, 8_000]]);
+  },
+
+  async "what is cut off may be ended as a whole later: each has a key of its own"() {
+    const w = await writing({ clientMsgId: "k" });
+    w.stream.cutOff().catch(() => {});
+    equal(await w.ends(), [["k-cut", "CUT_OFF", "To"]]);
+    w.socket().says({ event: "MSG_ACK", ...place, seq: 2, messageId: "m-2", clientMsgId: "k-cut", serverTs: 2, status: "SENT" });
+    const again = w.client.stream("c-1", "To", { clientMsgId: "k" });
+    await shortly();
+    w.said();
+    w.socket().says({ event: "MSG_ACK", ...place, clientMsgId: "k", serverTs: 1, status: "SENT" });
+    (await again).end("To be").catch(() => {});
+    equal(await w.ends(), [["k-end", "WHOLE", "To be"]]);
+  },
+
   async "an author who writes nothing says that they are there"() {
     const w = await writing();
     w.advance(19_000);
@@ -219,7 +245,7 @@ export const tests = {
       await shortly();
       await w.stream.write(" or not");
       w.stream.cutOff().catch(() => {});
-      equal(await w.ends(), [[`${w.begun.clientMsgId}-end`, "CUT_OFF", "To be or not"]], code);
+      equal(await w.ends(), [[`${w.begun.clientMsgId}-cut`, "CUT_OFF", "To be or not"]], code);
     }
     const w = await writing();
     await w.stream.write(" be");
@@ -242,9 +268,19 @@ export const tests = {
 
   async "an end that cannot be is not the end, and a client that closes ends the writing"() {
     const w = await writing();
+    await w.stream.write(" be");
+    equal(await w.parts(), [[1, " be"]]);
+    await w.stream.write(" or");
     equal((await rejects(w.stream.end({ type: "TEXT", text: "x".repeat(70_000) }))).code, "TOO_LARGE");
-    await shortly();
+    w.ack(1);
+    equal(await w.parts(), [[2, " or"]]);
     await w.stream.write(" still");
+    w.ack(2);
+    equal(await w.parts(), [[3, " still"]]);
+    w.ack(3);
+    await shortly();
+    w.advance(20_000);
+    equal(await w.parts(), [[0, ""]]);
     w.client.close();
     await shortly();
     equal((await rejects(w.stream.write("x"))).code, "CLOSED");

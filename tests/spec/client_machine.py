@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from chatkit import ChatClient
 from chatkit.client import events as told
@@ -32,7 +33,8 @@ class ClientMachine:
         self._group = group
         self._line: Line | None = None
         self._told: list[Step] = []
-        self._sync_ref: str | None = None
+        self._refs: dict[str, str] = {}
+        self._writes: MemoryObjectSendStream[str] | None = None
         group.start_soon(self._listen)
 
     async def step(self, step: Step) -> Step:
@@ -70,16 +72,31 @@ class ClientMachine:
                 await anyio.sleep(step["ms"] / 1000)
             case "send":
                 self._group.start_soon(self._send, step)
+            case "stream":
+                self._writes, written = anyio.create_memory_object_stream[str](8)
+                self._group.start_soon(self._stream, step, written)
+            case "write":
+                assert self._writes is not None
+                await self._writes.send(step["text"])
+            case "end":
+                assert self._writes is not None
+                self._writes.close()
             case "markRead":
                 await self._chat.mark_read(step["conversationId"], step["upToSeq"])
 
     def _push(self, line: Line, events: list[Step]) -> None:
-        filled = [{**event, "ref": self._sync_ref} if "ref" in event else event for event in events]
+        filled = [{**event, "ref": self._refs[event["ref"]]} if "ref" in event else event for event in events]
         line.push_text(json.dumps(filled))
 
     async def _send(self, step: Step) -> None:
         with suppress(ChatkitError):  # `SendFailed` and `MessageHeld` tell the same
             await self._chat.send(step["conversationId"], step["text"], client_msg_id=step["clientMsgId"])
+
+    async def _stream(self, step: Step, written: MemoryObjectReceiveStream[str]) -> None:
+        begun = self._chat.stream(step["conversationId"], client_msg_id=step["clientMsgId"])
+        async with written, begun as stream:
+            async for text in written:
+                await stream.write(text)
 
     async def _listen(self) -> None:
         async for event in self._chat.events():
@@ -89,9 +106,12 @@ class ClientMachine:
 
     def _said(self, line: Line) -> list[Step]:
         said = [_said(event) for event in line.received if not isinstance(event, ev.Ping)]
-        syncs = [event for event in line.received if isinstance(event, ev.Sync)]
-        if syncs:
-            self._sync_ref = str(syncs[-1].ref)
+        for event in line.received:
+            match event:
+                case ev.Sync(ref=str(ref)):
+                    self._refs["of the newest SYNC"] = ref
+                case ev.StreamPartCommand(ref=str(ref)):
+                    self._refs["of the newest STREAM_PART"] = ref
         line.received.clear()
         return sorted(said, key=lambda event: event["event"])
 
@@ -103,7 +123,7 @@ def _last(message: Message | None) -> list[Any] | None:
 def _said(event: ev.ClientEvent) -> Step:
     """What of it every client says alike."""
     fields = msgspec.to_builtins(event)
-    kept = ("event", "conversationId", "clientMsgId", "payload", "upToSeq", "lastSeq")
+    kept = ("event", "conversationId", "clientMsgId", "payload", "upToSeq", "lastSeq", "part", "text")
     return {name: fields[name] for name in kept if name in fields}
 
 

@@ -21,6 +21,10 @@ def send(key: str) -> Step:
     return {"do": "send", "conversationId": CHAT, "clientMsgId": key, "text": f"text {key}"}
 
 
+def write(text: str) -> Step:
+    return {"do": "write", "text": text}
+
+
 def entry(seq: int, **fields: Any) -> Step:
     epoch = fields.get("epoch", "e")
     shared = {"conversationId": CHAT, "epoch": epoch, "messageId": f"m-{epoch}-{seq}", "seq": seq}
@@ -94,6 +98,13 @@ def connect(head_seq: int, *, epoch: str = "e") -> Step:
         **cursors,
     }
     return {"do": "connect", "events": [{"event": "HEADS", "conversations": [head], "more": False}]}
+
+
+PART = {"conversationId": CHAT, "ref": "of the newest STREAM_PART"}
+
+
+def part_ack(part: int) -> Step:
+    return {**PART, "event": "STREAM_ACK", "messageId": "m-e-1", "seq": 1, "part": part}
 
 
 BROKEN = {"do": "break"}
@@ -264,6 +275,22 @@ CLIENT_SCRIPTS: dict[str, list[Step]] = {
             push(2, payload={"type": "PINNED", "messageId": "m-e-1", "seq": 1, "pinned": True}),
         ),
         LIST,
+    ],
+    "a stream whose parts are refused: its author is there, and the end has all of it": [
+        connect(0),
+        {"do": "stream", "conversationId": CHAT, "clientMsgId": "s"},
+        frame(ack("s", 1)),
+        frame(part_ack(0)),
+        write("one"),
+        frame({**PART, "event": "ERROR", "code": "FORBIDDEN", "message": "no", "retryable": False}),
+        write(" two"),
+        advance(19_000),
+        advance(2_000),
+        frame(part_ack(0)),
+        advance(21_000),
+        frame(part_ack(0)),
+        {"do": "end"},
+        frame(ack("s-end", 2)),
     ],
     "a log put back from a backup: what both have is not told again": [
         connect(3),

@@ -253,7 +253,7 @@ export class ChatClient extends HttpClient {
    * @param {string} [text] what it begins with
    * @param {{replyTo?: Named, fallbackText?: string, clientMsgId?: string, signal?: AbortSignal}} [options] `fallbackText`: shown by
    *   clients that do not know of streams, until its end; `clientMsgId`: its key for ever, at most 124 characters; its end has the
-   *   key with `-end` after it. A stream that an earlier try began under it goes on without parts: its end is what counts
+   *   key with `-end` after it, or `-cut`. A stream that an earlier try began under it goes on without parts: its end is what counts
    * @returns {Promise<import("./message_stream.js").MessageStream>} once its beginning is durable
    * @throws {ChatError} as `send`
    */

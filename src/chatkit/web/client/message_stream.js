@@ -22,6 +22,8 @@ const STREAM_BYTES_MAX = 60 * 1024;
 const PART_UNITS = Math.trunc(PART_BYTES_MAX / 6); // so many fit a part, whatever they are: one takes six bytes at most, as JSON
 const ALIVE_MS = 20_000; // after so long without a part the server is told that the author is there; it waits 60 s by default
 const LOST = new Set(["OFFLINE", "NO_ANSWER"]);
+const STILL_OPEN = new Set(["FORBIDDEN", "TOO_LARGE"]); // parts are refused so, and the author's signs of life are taken
+const NOT_QUEUED = new Set(["BAD_REQUEST", "TOO_LARGE", "STORAGE", "QUEUE_FULL"]); // an end refused so may be tried again, or be another
 
 /**
  * Begin a streamed message; resolves once its beginning is durable. See `ChatClient.stream`.
@@ -35,7 +37,7 @@ const LOST = new Set(["OFFLINE", "NO_ANSWER"]);
  */
 export async function beginStream(conversationId, text, { fallbackText, clientMsgId, ...options }, parts) {
   const key = clientMsgId ?? randomId("w-");
-  const endKey = checkedClientMsgId(`${key}-end`);
+  const keys = { WHOLE: checkedClientMsgId(`${key}-end`), CUT_OFF: checkedClientMsgId(`${key}-cut`) };
   const payload = { type: "STREAM", text, ...(fallbackText !== undefined && { fallbackText }) };
   const sent = await parts.send(payload, { ...options, clientMsgId: key });
   const begun = typeof sent.payload?.text === "string" ? sent.payload.text : text; // a moderator may have had it begin otherwise
@@ -48,7 +50,7 @@ export async function beginStream(conversationId, text, { fallbackText, clientMs
     parts.changed();
   };
   /** @param {string | Payload} content @param {StreamEnd} ends */
-  const end = (content, ends) => parts.send({ type: "EDIT", messageId, seq, ends, payload: payloadOf(content) }, { clientMsgId: endKey });
+  const end = (content, ends) => parts.send({ type: "EDIT", messageId, seq, ends, payload: payloadOf(content) }, { clientMsgId: keys[ends] });
   return new MessageStream(sent, begun, { ...parts, grew, end }, clientMsgId !== undefined);
 }
 
@@ -57,8 +59,12 @@ export class MessageStream {
   ackedParts = 0;
   #texts;
   #size;
+  /** What was written and is in no part that the server has. */
   #held = "";
+  /** Whether the server takes parts with a text. */
   #takesParts = true;
+  /** Whether it is open at the server, as far as is known here; once it is not, it takes no parts either. */
+  #isOpen = true;
   /** @type {Promise<Sent> | null} */
   #ended = null;
   /** @type {ChatError | null} */
@@ -90,8 +96,8 @@ export class MessageStream {
   }
 
   /**
-   * Add to the message. Resolves at once, or once there is room: at most 8 KiB wait to be sent. What was given is part of the message
-   * when this returns, in the order of the calls. Without a connection it waits for one.
+   * Add to the message. Resolves at once, or once there is room: at most 8 KiB are not acknowledged yet. What was given is part of the
+   * message when this returns, in the order of the calls. Without a connection it waits for one.
    *
    * @param {string} text
    * @throws {ChatError} BAD_REQUEST: what no payload may hold, or it has ended; TOO_LARGE: all of it would be above 60 KiB; then nothing
@@ -106,7 +112,7 @@ export class MessageStream {
     if (text === "" || !this.#takesParts) return; // it comes with the end
     this.#held += text;
     this.#wake();
-    while (this.#takesParts && textBytes(this.#held) > PART_BYTES_MAX) await this.#woken();
+    while (this.#sendsParts && textBytes(this.#held) > PART_BYTES_MAX) await this.#woken();
     if (this.#failure !== null) throw this.#failure;
   }
 
@@ -115,7 +121,8 @@ export class MessageStream {
    *
    * @param {string | Payload} [content] what the message says in the end; left out, what was written
    * @returns {Promise<Sent>}
-   * @throws {ChatError} as `ChatClient.send`; STREAM_ENDED: it was recalled
+   * @throws {ChatError} as `ChatClient.send`; STREAM_ENDED: it was recalled. With BAD_REQUEST, TOO_LARGE, STORAGE and QUEUE_FULL it goes
+   *   on as if this had not been called
    */
   async end(content) {
     return this.#end(content ?? this.text, "WHOLE");
@@ -130,12 +137,16 @@ export class MessageStream {
   #end(content, ends) {
     if (this.#ended !== null) return this.#ended;
     this.#checkOpen();
-    this.#takesParts = false; // the end has everything
-    this.#wake();
     const ended = (this.#ended = this.parts.end(content, ends));
-    ended.catch(({ code }) => {
-      if (code === "BAD_REQUEST" || code === "TOO_LARGE" || code === "STORAGE" || code === "QUEUE_FULL") this.#ended = null; // it is not queued
-    });
+    this.#wake(); // the end has everything: nobody waits for room
+    ended.then(
+      () => this.#over(),
+      ({ code }) => {
+        if (!NOT_QUEUED.has(code)) return this.#over();
+        this.#ended = null;
+        this.#wake();
+      },
+    );
     return ended;
   }
 
@@ -147,22 +158,26 @@ export class MessageStream {
 
   // --- parts, one at a time ---
 
-  /** Send what is held, and say now and then that somebody is there, until no part is taken any more. @param {boolean} isKnown */
+  /** Send what is held, and say now and then that somebody is there, for as long as it is open at the server. @param {boolean} isKnown */
   async #run(isKnown) {
     if (isKnown) this.#takesParts = (await this.#asked(0, "")) === 0 && this.#takesParts;
-    while (this.#takesParts) {
-      if (this.#held !== "") await this.#sendPart();
+    while (this.#isOpen) {
+      if (this.#held !== "" && this.#sendsParts) await this.#sendPart();
       else if (await this.#isIdle()) await this.#asked(0, "");
       this.#wake();
     }
-    this.#wake();
+  }
+
+  /** Whether what is written goes out in parts; else it comes with the end. */
+  get #sendsParts() {
+    return this.#takesParts && this.#ended === null;
   }
 
   async #sendPart() {
     const part = textBytes(this.#held) <= PART_BYTES_MAX ? this.#held : this.#held.slice(0, cutAt(this.#held, PART_UNITS));
-    this.#held = this.#held.slice(part.length);
     const number = this.ackedParts + 1;
     if ((await this.#asked(number, part)) === null) return;
+    this.#held = this.#held.slice(part.length);
     this.ackedParts = number;
     this.parts.grew(number, part);
   }
@@ -171,7 +186,7 @@ export class MessageStream {
    * @param {number} part @param {string} text @returns {Promise<number | null>} */
   async #asked(part, text) {
     const { conversationId, messageId } = this.sent;
-    for (let attempt = 1; this.#takesParts; attempt += 1) {
+    for (let attempt = 1; this.#isOpen; attempt += 1) {
       try {
         await this.parts.online();
         return (await this.parts.ask({ event: "STREAM_PART", conversationId, messageId, part, text })).part;
@@ -189,27 +204,34 @@ export class MessageStream {
   #noParts(error) {
     this.#takesParts = false;
     if (error.code === "CLOSED" || (error.code === "STREAM_ENDED" && error.reason === "RECALLED")) this.#failure = error;
-    this.#wake();
+    if (STILL_OPEN.has(error.code)) this.#wake();
+    else this.#over();
     return null;
   }
 
-  /** Whether nothing was written for a while. */
+  /** It is open no more. */
+  #over() {
+    this.#isOpen = this.#takesParts = false;
+    this.#wake();
+  }
+
+  /** Whether nothing was said for a while, and it is not ending. */
   async #isIdle() {
-    const isOver = await this.#woken(ALIVE_MS);
-    return isOver && this.#takesParts && this.#held === "";
+    const isLate = await this.#woken(ALIVE_MS);
+    return isLate && this.#isOpen && this.#ended === null;
   }
 
   #wake() {
     for (const wake of [...this.#wakers]) wake();
   }
 
-  /** Wait until something is written, there is room, or no part is taken any more. Returns whether the time was over before.
+  /** Wait until something is written, there is room, or it is open no more. Returns whether the time was over before.
    * @param {number} [waitMs] @param {boolean} [byWrites] false: the time only, and the end of it all @returns {Promise<boolean>} */
   #woken(waitMs, byWrites = true) {
     return new Promise((resolve) => {
       /** @param {boolean} isOver */
       const done = (isOver) => {
-        if (!isOver && !byWrites && this.#takesParts) return;
+        if (!isOver && !byWrites && this.#isOpen) return;
         this.#wakers.delete(wake);
         this.parts.clearTimeout(timer);
         resolve(isOver);
