@@ -341,7 +341,7 @@ class SendOutcomeUnknownError(ClientError):
 
 
 class SendCancelledError(ClientError):
-    """The app took the message back (`ChatClient.cancel`) before it left; it is not sent."""
+    """The message was taken back before it left, by `ChatClient.cancel` or a `stream` without a way; it is not sent."""
 
     code = "SEND_CANCELLED"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import anyio
 import pytest
@@ -10,7 +11,13 @@ import pytest
 from chatkit import ChatClient, MessageEdited, MessageRecalled, MessageReceived, StreamEndedError, StreamGrew
 from chatkit.client.open_streams import OPEN_MAX, OpenStreams
 from chatkit.client.requests import Requests
-from chatkit.errors import BadRequestError, ClientError, SendOutcomeUnknownError, TooLargeError
+from chatkit.errors import (
+    BadRequestError,
+    ClientError,
+    SendCancelledError,
+    SendOutcomeUnknownError,
+    TooLargeError,
+)
 from chatkit.server.server import ChatServer
 from chatkit.testing.devices import Devices
 from chatkit.testing.network import Conditions, Network
@@ -210,6 +217,92 @@ async def test_an_author_without_parts_is_not_cut_off_either(chat_client: Device
             await anyio.sleep(600)
             assert (await last(ben)).is_open
         assert (await end_of(ben)).payload == {"type": "TEXT", "text": "much"}
+
+
+@pytest.mark.parametrize("wrong", [{"type": "CUSTOM", "data": {}}, {"type": "TEXT", "text": "x" * 70_000}])
+async def test_an_end_that_is_refused_changes_nothing(
+    chat_client: Devices, group: str, wrong: dict[str, Any]
+) -> None:
+    """Nothing of it was queued: the stream goes on, and one that is left ends with all that was written."""
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+
+        async def end() -> None:
+            async with ann.stream(group) as stream:
+                await stream.write("one")
+                await grown_to(ben, "one")
+                await stream.write(" two")
+                with pytest.raises((BadRequestError, TooLargeError)):
+                    await stream.end(wrong)
+                await stream.write(" three")
+                await grown_to(ben, "one two three")
+                await stream.end(wrong)
+
+        with pytest.raises((BadRequestError, TooLargeError)):
+            await end()
+        with anyio.fail_after(5):
+            assert await end_of(ben) == Edit(3, ANY, {"type": "TEXT", "text": "one two three"}, "CUT_OFF")
+
+
+async def test_an_end_without_an_answer_is_asked_for_again(
+    chat_client: Devices, chat_network: Network, group: str
+) -> None:
+    async with chat_client("ann") as ann:
+        async with ann.stream(group, timeout=5) as stream:
+            cut(chat_network, "ann")
+            chat_network.conditions = Conditions(refuse_probability=1.0)
+            with pytest.raises(SendOutcomeUnknownError):
+                await stream.end("other")
+            with pytest.raises(ClientError):
+                await stream.write("more")
+        chat_network.conditions = Conditions()
+        await ann.wait_connected()
+        assert (await stream.end()).seq == 3
+        assert (await last(ann)).text == "other"
+
+
+async def test_what_was_left_takes_nothing_more(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann:
+
+        async def fail() -> None:
+            async with stream:
+                raise ZeroDivisionError
+
+        stream = ann.stream(group)
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        for refused in (lambda: stream.write("more"), stream.end, stream.__aenter__):
+            with pytest.raises(ClientError):
+                await refused()
+        assert stream.text == ""
+
+
+async def test_a_beginning_that_never_left_is_taken_back(
+    chat_client: Devices, chat_network: Network, group: str
+) -> None:
+    """The block did not run, so no empty message comes later."""
+    async with chat_client("ann") as ann:
+        await ann.wait_connected()
+        chat_network.conditions = Conditions(refuse_probability=1.0)
+        cut(chat_network, "ann")
+        await anyio.sleep(1)
+        with pytest.raises(SendCancelledError):
+            await ann.stream(group, timeout=5).__aenter__()
+        with anyio.move_on_after(5):
+            await ann.stream(group).__aenter__()
+        assert ann.pending() == []
+
+
+async def test_a_beginning_that_may_have_left_stays_queued(
+    chat_client: Devices, chat_network: Network, group: str
+) -> None:
+    async with chat_client("ann") as ann:
+        await ann.wait_connected()
+        chat_network.conditions = Conditions(latency_s=(60.0, 60.0))
+        stream = ann.stream(group, client_msg_id="k", timeout=1)
+        with pytest.raises(SendOutcomeUnknownError):
+            await stream.__aenter__()
+        assert [it.client_msg_id for it in ann.pending()] == ["k"]
 
 
 class _Refusing:

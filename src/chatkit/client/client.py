@@ -6,7 +6,7 @@ import math
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,6 @@ from ..errors import (
     ClosedError,
     ConfigurationError,
     ProtocolError,
-    SendOutcomeUnknownError,
 )
 from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
@@ -67,7 +66,6 @@ from .validate import (
     check_seq,
     edit_payload,
     end_of_mute_ms,
-    end_payload,
     mentioning,
     pin_payload,
     reaction_payload,
@@ -398,9 +396,7 @@ class ChatClient:
 
         Source: docs/protocol.md#send_msg
         """
-        runtime = self._open_runtime()
-        runtime.status.check_running()
-        runtime.batches.check_in_step()
+        runtime = self._sending_runtime()
         check_conversation_id(conversation_id)
         content = mentioning(content, mentions) if mentions else content
         payload = canonical_of(content if reply_to is None else reply(content, reply_to))
@@ -452,7 +448,7 @@ class ChatClient:
 
         Members see it grow (`StreamGrew`), and who comes later gets the whole. It begins and ends by what `send` does,
         when the block is entered and left. What is written in between goes out as soon as it can, and is joined where
-        the line is slow; `write` waits when more than 8 KiB are held. After a cut it goes on where it was.
+        the line is slow; `write` waits when more than 8 KiB are unacknowledged. After a cut it goes on where it was.
 
         An exception in the block ends it as cut off (`Message.is_cut_off`). So does the server, where nothing is heard
         of this device for a minute; when it comes back the end still brings all of it, within the time for edits.
@@ -470,6 +466,10 @@ class ChatClient:
         Raises:
             BadRequestError, TooLargeError: The server would refuse its beginning.
 
+        Entering the block raises what `send` does, and then the block has not run: SendCancelledError where the
+        beginning found no connection in time, was taken back and never comes; SendOutcomeUnknownError where it may have
+        left: then the message comes empty, and the server ends it as cut off, unless it goes on under the same key.
+
         Source: docs/protocol.md#stream
         """
         runtime = self._open_runtime()
@@ -477,28 +477,20 @@ class ChatClient:
         payload = stream_payload(text, reply_to, fallback_text)
         canonical_of(payload)
         key = self._new_key() if client_msg_id is None else client_msg_id
-        end_key = f"{key}-end"
         check_client_msg_id(key)
-        check_client_msg_id(end_key)
+        check_client_msg_id(f"{key}-end")
 
-        async def begin() -> Sent:
-            return await self.send(conversation_id, payload, client_msg_id=key, timeout=timeout)
-
-        async def end(sent: Sent, content: str | Payload) -> Sent:
-            whole = end_payload(sent, content, "WHOLE")
-            return await self.send(conversation_id, whole, client_msg_id=end_key, timeout=timeout)
-
-        async def leave(sent: Sent, written: str) -> None:
-            cut_off = end_payload(sent, written, "CUT_OFF")
-            with suppress(SendOutcomeUnknownError):  # it is queued
-                await self.send(conversation_id, cut_off, client_msg_id=f"{key}-cut", timeout=0)
+        def queue(key: str, said: Payload) -> None:
+            self._sending_runtime().outbox.submit(conversation_id, key, canonical_of(said))
 
         return MessageStream(
-            text,
-            begin,
-            end,
-            leave,
+            conversation_id,
+            key,
+            payload,
+            queue,
             known=client_msg_id is not None,
+            wait_s=wait_of(timeout, self._config.send_timeout_s),
+            outbox=runtime.outbox,
             requests=runtime.requests,
             status=runtime.status,
             streams=runtime.streams,
@@ -1142,6 +1134,12 @@ class ChatClient:
 
     def _new_key(self) -> str:
         return self._ports.ids.token_bytes(16).hex()
+
+    def _sending_runtime(self) -> ClientRuntime:
+        runtime = self._open_runtime()
+        runtime.status.check_running()
+        runtime.batches.check_in_step()
+        return runtime
 
     def _open_runtime(self) -> ClientRuntime:
         runtime = self._entered_runtime()

@@ -9,8 +9,9 @@ cut the message off, a moderator sees the whole first, it is too long for parts)
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from enum import Enum
 from types import TracebackType
 from typing import Final, Self
 
@@ -27,6 +28,8 @@ from ..errors import (
     ProtocolError,
     QueueFullError,
     RefusedError,
+    SendCancelledError,
+    SendOutcomeUnknownError,
     StreamEndedError,
     TooLargeError,
 )
@@ -35,12 +38,14 @@ from ..wire import events as ev
 from ..wire.payload import text_bytes
 from ._retry import Backoff
 from .open_streams import OpenStreams
+from .outbox import Outbox
 from .requests import ConnectionStatus, Requests
+from .validate import end_payload
 
 logger = logging.getLogger(__name__)
 
 HELD_BYTES_MAX: Final = ev.STREAM_PART_BYTES_MAX
-"""Of what is written and not under way yet; with more `write` waits."""
+"""Of what is written and not acknowledged yet; with more `write` waits."""
 
 ALIVE_S: Final = 20.0
 """After so long without a part the server is told that the author is still there; it waits 60 s by default."""
@@ -52,11 +57,21 @@ RECALLED: Final = "RECALLED"
 """`reason` of STREAM_ENDED where the message was recalled."""
 
 
+class _State(Enum):
+    """Where a stream is. From ENDING on an end is queued; LEFT it was without one of the author's."""
+
+    NEW = 1
+    OPEN = 2
+    ENDING = 3
+    LEFT = 4
+
+
 class MessageStream:
     """A message that grows while it is written: made by `ChatClient.stream`, used with `async with`.
 
     Leaving the block ends it, and waits until the end is durable; with an exception it ends as cut off, and nobody
-    waits. Only for the task that entered it.
+    waits. An `end` that was queued is the end, also where its answer did not come. Only for the task that entered it,
+    and only once.
 
     Attributes:
         acked_parts: So many parts are durable at the server.
@@ -64,12 +79,14 @@ class MessageStream:
 
     def __init__(
         self,
-        text: str,
-        begin: Callable[[], Awaitable[Sent]],
-        end: Callable[[Sent, str | Payload], Awaitable[Sent]],
-        leave: Callable[[Sent, str], Awaitable[None]],
+        conversation_id: str,
+        key: str,
+        payload: Payload,
+        queue: Callable[[str, Payload], None],
         *,
         known: bool,
+        wait_s: float,
+        outbox: Outbox,
         requests: Requests,
         status: ConnectionStatus,
         streams: OpenStreams,
@@ -77,36 +94,43 @@ class MessageStream:
         request_timeout_s: float,
         waiting: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._begin = begin
-        self._end = end
-        self._leave = leave
+        self._conversation_id = conversation_id
+        self._key = key
+        self._payload = payload
+        self._queue = queue
         self._known = known
+        self._wait_s = wait_s
+        self._outbox = outbox
         self._requests = requests
         self._status = status
         self._streams = streams
         self._backoff = backoff
         self._request_timeout_s = request_timeout_s
         self._waiting = waiting
-        self._texts = [text]
-        self._size = text_bytes(text, ev.STREAM_BYTES_MAX)
+        self._texts: list[str] = [payload["text"]]
+        self._size = text_bytes(payload["text"], ev.STREAM_BYTES_MAX)
         self._held: list[str] = []
         self._held_bytes = 0
         self.acked_parts = 0
+        self._state = _State.NEW
         self._sent: Sent | None = None
+        self._end: Payload | None = None
         self._ended: Sent | None = None
-        self._takes_parts = self._is_open = True
-        self._is_ending = False
+        self._takes_parts = self._is_heard = True
         self._failure: ChatkitError | None = None
         self._wake = AutoResetEvent()
         self._room = AutoResetEvent()
         self._sender = OwnerTask()
 
     async def __aenter__(self) -> Self:
-        sent = self._sent = await self._begin()
+        if self._state is not _State.NEW:
+            raise ClientError("a stream is entered once; make another one")
+        sent = self._sent = await self._begun()
         instead = None if sent.payload is None else sent.payload.get("text")
         if isinstance(instead, str):  # a moderator had it begin in other words
             self._texts, self._size = [instead], text_bytes(instead, ev.STREAM_BYTES_MAX)
         self._streams.grew((sent.conversation_id, sent.seq), sent.message_id, 0, self.text)
+        self._state = _State.OPEN
         self._sender.start(self._send)
         return self
 
@@ -117,12 +141,10 @@ class MessageStream:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if exc_type is None:
+            if exc_type is None and self._state is _State.OPEN:
                 await self.end()
-            elif not self._is_ending and self._failure is None:
-                await self._give_up()
         finally:
-            self._sender.cancel()
+            self._leave()
             with anyio.CancelScope(shield=True):  # it has been told to end
                 await self._sender.wait()
 
@@ -141,7 +163,7 @@ class MessageStream:
         return self._texts[0]
 
     async def write(self, text: str) -> None:
-        """Add to the message. Returns at once, or once there is room: at most 8 KiB wait to be sent.
+        """Add to the message. Returns at once, or once there is room: at most 8 KiB are not acknowledged.
 
         What was given is part of the message, also if the wait is cancelled. Without a connection it waits for one.
 
@@ -149,7 +171,7 @@ class MessageStream:
             BadRequestError: What no payload may hold; nothing was added.
             TooLargeError: All of it would be above 60 KiB; nothing was added.
             StreamEndedError: The message was recalled.
-            ClientError: It was ended, or not begun. ClosedError: the client was closed.
+            ClientError: It was ended or left, or not begun. ClosedError: the client was closed.
         """
         self._check_open()
         size = text_bytes(text, ev.STREAM_BYTES_MAX)
@@ -172,32 +194,85 @@ class MessageStream:
     async def end(self, content: str | Payload | None = None) -> Sent:
         """End it as finished, and wait until that is durable; the end of the block does nothing then.
 
+        Safe to repeat: called again, also after the block, it waits for the same end.
+
         Args:
             content: What the message says in the end; by default what was written.
 
         Raises:
+            BadRequestError, TooLargeError, QueueFullError, UnavailableError: As `ChatClient.send`. Nothing was queued,
+                and the stream goes on.
             StreamEndedError: It was recalled.
+            ClientError: It was not begun, or left without an end.
             ChatkitError: As `ChatClient.send`. With SendOutcomeUnknownError the end stays queued, and is sent.
         """
         if self._ended is None:
-            self._check_open()
-            self._is_ending, self._takes_parts, self._is_open = True, False, False  # the end has everything
-            self._wake.set()
-            self._ended = await self._end(self.sent, self.text if content is None else content)
+            if self._state is not _State.ENDING:
+                self._check_open()
+            self._queue_end(self._end_of(content))
+            self._ended = await self._outcome(self._end_key)
         return self._ended
 
-    async def _give_up(self) -> None:
+    # --- how it begins and ends ---
+
+    @property
+    def _end_key(self) -> str:
+        return f"{self._key}-end"
+
+    async def _begun(self) -> Sent:
+        """Send the beginning. Where the block will not run, it is taken back if it never left."""
+        self._queue(self._key, self._payload)
+        try:
+            return await self._outcome(self._key)
+        except BaseException as error:
+            if self._taken_back() and isinstance(error, SendOutcomeUnknownError):
+                raise SendCancelledError("the stream could not begin in time, and was taken back") from error
+            raise
+
+    def _taken_back(self) -> bool:
+        try:
+            return self._outbox.cancel(self._conversation_id, self._key) == "CANCELLED"
+        except ChatkitError as error:
+            logger.warning("a stream in %s was not taken back: %s", self._conversation_id, error)
+            return False
+
+    async def _outcome(self, key: str) -> Sent:
+        return await self._outbox.outcome(self._conversation_id, key, self._wait_s)
+
+    def _end_of(self, content: str | Payload | None) -> Payload:
+        if content is None and self._end is not None:
+            return self._end
+        return end_payload(self.sent, self.text if content is None else content, "WHOLE")
+
+    def _queue_end(self, end: Payload) -> None:
+        """Where it is refused nothing has changed; else it has everything, and no part follows."""
+        self._queue(self._end_key, end)
+        self._end, self._state = end, _State.ENDING
+        self._takes_parts = self._is_heard = False
+        self._wake.set()
+        self._room.set()
+
+    def _leave(self) -> None:
+        """Nothing is written any more. Where no end was queued, it ends as it is."""
+        if self._state is _State.OPEN:
+            self._state = _State.LEFT
+            if self._failure is None:
+                self._give_up()
+        self._takes_parts = self._is_heard = False
+        self._sender.cancel()
+        self._room.set()
+
+    def _give_up(self) -> None:
         """Queue the end as it is. Where that cannot be, the server ends it by itself, a while later."""
         try:
-            with anyio.CancelScope(shield=True):  # it waits for no answer
-                await self._leave(self.sent, self.text)
+            self._queue(f"{self._key}-cut", end_payload(self.sent, self.text, "CUT_OFF"))
         except ChatkitError as error:
-            logger.warning("the end of a stream in %s was not queued: %s", self.sent.conversation_id, error)
+            logger.warning("the end of a stream in %s was not queued: %s", self._conversation_id, error)
 
     def _check_open(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._sent is None or self._ended is not None:
+        if self._state is not _State.OPEN:
             raise ClientError("write into the stream inside `async with`, and before its end")
 
     # --- parts, one at a time ---
@@ -206,12 +281,12 @@ class MessageStream:
         """Send what is held, and say now and then that somebody is there, for as long as it is open at the server."""
         if self._known:  # from an earlier try, which may have written something else
             self._takes_parts = await self._asked(0, "") == 0
-        while self._is_open:
+        while self._is_heard:
             if self._held and self._takes_parts:
                 await self._send_part()
             else:
                 await self._wake.wait(ALIVE_S)
-                if self._is_open and not (self._held and self._takes_parts):
+                if self._is_heard and not (self._held and self._takes_parts):
                     await self._asked(0, "")
             self._room.set()
         self._room.set()
@@ -237,7 +312,7 @@ class MessageStream:
         sent = self.sent
         part = ev.StreamPartCommand(sent.conversation_id, sent.message_id, number, text)
         attempt = 0
-        while self._is_open:
+        while self._is_heard:
             try:
                 answer = await self._status.over_connections(
                     lambda: self._requests.ask(part, self._request_timeout_s)
@@ -264,7 +339,7 @@ class MessageStream:
         if self._takes_parts:
             logger.info("a stream goes on without parts: %s", error)
         self._takes_parts = False
-        self._is_open = self._is_open and isinstance(error, ForbiddenError | TooLargeError)
+        self._is_heard = self._is_heard and isinstance(error, ForbiddenError | TooLargeError)
         if isinstance(error, ClosedError) or (
             isinstance(error, StreamEndedError) and error.reason == RECALLED
         ):
