@@ -41,7 +41,7 @@ function world({ base = "http://chat.test/below/", xhr } = {}) {
       made.reserved = { blobId: ID, mime, bytes };
       return Response.json({ ...made.reserved, state: isReady ? "READY" : "PENDING", receivedBytes: made.kept.length, url: link(), expiresTs: 1 });
     }
-    return Response.json({ ...made.reserved, url: link(), expiresTs: 5 });
+    return Response.json({ ...made.reserved, url: link(), expiresTs: 5, digest: made.digest });
   };
   const tokens = { get: () => "t", refused: () => {}, renewable: false };
   const api = new Api(new URL(base), tokens, made.answer);
@@ -203,6 +203,20 @@ export const tests = {
       await w.upload(new Blob([text], { type: mime }));
       equal([w.reserved.mime, (await w.download(ID)).type], [mime, "application/octet-stream"]);
     }
+  },
+
+  async "what was downloaded is compared with the digest of the server, and what does not match is fetched again"() {
+    const w = world();
+    await w.upload(new Uint8Array(2 * MIB + 5).map((_, index) => index >> 12));
+    w.digest = "9bd7ac4000e4a940cb9db2f9922ff05bcebbac1071a7c2fc64bdd19201918c1b"; // as the server says it of these bytes
+    const damaged = () => new Response(w.kept.with(MIB, 77));
+    w.next = [null, damaged];
+    const blob = await w.download(ID);
+    equal([blob.size, w.requests.filter((it) => it.includes("GET")).length], [2 * MIB + 5, 4]);
+    equal(new Uint8Array(await blob.arrayBuffer())[MIB], 0);
+    w.next = Array(5).fill([null, damaged]).flat();
+    const error = await rejects(w.download(ID));
+    equal([error.code, error.retryable, w.next], ["OFFLINE", true, []]);
   },
 
   async "an edit's file is the one that is meant"() {

@@ -84,7 +84,7 @@ export class Media {
         const found = await this.#linked(blobId);
         isLinked = true;
         await this.#get(found, received, onProgress, signal);
-        return received.blob(found.mime);
+        return await this.#compared(received, found);
       } catch (error) {
         tries.reached(received.size);
         await tries.failed(error, isLinked);
@@ -129,6 +129,17 @@ export class Media {
     };
     if (received.size < found.bytes) await this.parts.transfers.get(found.url, received.size, begin, take, signal);
     if (received.size < found.bytes) throw new ChatError("OFFLINE", "The file ends too early; it was cut off.", { retryable: true });
+  }
+
+  /** All of it, if it is what the server has; else nothing of it is kept. Without hash functions nobody can tell.
+   * @param {Received} received @param {any} found */
+  async #compared(received, { mime, digest }) {
+    const blob = received.blob(mime);
+    const { subtle } = globalThis.crypto;
+    if (!subtle || typeof digest !== "string") return blob;
+    if (hex(await subtle.digest("SHA-256", await new Blob(await blockDigests(blob, subtle)).arrayBuffer())) === digest) return blob;
+    received.clear();
+    throw new ChatError("OFFLINE", "What came is not what the server has: it was damaged on the way.", { retryable: true });
   }
 }
 
@@ -237,12 +248,22 @@ function plain(mime) {
 async function keyOf({ blob, mime }) {
   const subtle = globalThis.crypto.subtle;
   if (!subtle) return randomId("u-");
+  const whole = await new Blob([...(await blockDigests(blob, subtle)), `\0${blob.size}\0${mime}`]).arrayBuffer();
+  return hex(await subtle.digest("SHA-256", whole));
+}
+
+/** The SHA-256 of each MiB. @param {Blob} blob @param {SubtleCrypto} subtle */
+async function blockDigests(blob, subtle) {
   const digests = [];
   for (let start = 0; start < blob.size; start += BLOCK_BYTES) {
     digests.push(await subtle.digest("SHA-256", await bytesOf(blob.slice(start, start + BLOCK_BYTES))));
   }
-  const whole = await new Blob([...digests, `\0${blob.size}\0${mime}`]).arrayBuffer();
-  return Array.from(new Uint8Array(await subtle.digest("SHA-256", whole)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digests;
+}
+
+/** @param {ArrayBuffer} bytes */
+function hex(bytes) {
+  return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @param {Blob} blob @returns {Promise<ArrayBuffer>} */
