@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chatkit.client.store.base import LocalStore, Progress
 from chatkit.client.store.memory import MemoryStore
 from chatkit.client.store.sqlite import APPLICATION_ID, SqliteStore
+from chatkit.core.marks import named_seq
 from chatkit.core.resend import PendingSend
 from chatkit.drivers.migrations import migrate, migration_files
 from chatkit.drivers.sqlite import open_sqlite
 from chatkit.errors import ConfigurationError, ConflictError
-from chatkit.testing.contracts.local_store import LocalStoreContract, change, message
+from chatkit.testing.contracts.local_store import LocalStoreContract, change, mentioning, message
 from chatkit.types import Message
+from chatkit.wire.payload import encode
 
 
 class TestMemoryStore(LocalStoreContract):
@@ -107,6 +112,47 @@ class TestSqliteStore(LocalStoreContract):
         assert (record.taken_seq, record.tries, record.renewed_above) == (3, 0, None)
         assert [each.seq for each in record.held] == [5]
         assert store.untaken("c-1", 3, 9, 9) == []
+
+    def test_mentions_in_a_file_of_the_version_before_are_counted(self) -> None:
+        said = [
+            mentioning(1, "u-1"),
+            mentioning(2, "u-2"),
+            replace(mentioning(3, "*"), sender_id="u-1"),
+            mentioning(4, "u-2", "*", "u-1"),
+            mentioning(5, "u-1", edits=2),
+            mentioning(6, "u-1", edits=1),
+        ]
+        old = open_sqlite(self.path, synchronous="NORMAL")
+        before = [it for it in migration_files("chatkit.client.store") if it[0] < "0007"]
+        migrate(old, before, APPLICATION_ID)
+        old.execute("INSERT INTO owner VALUES (1, 'u-1', 'd-1')")
+        row = "INSERT INTO message VALUES ('c-1', ?, 'm', ?, 1, ?, 'k', 0, NULL, ?)"
+        for it in said:
+            old.execute(row, (it.seq, it.sender_id, encode(it.payload), named_seq(it)))
+        old.close()
+
+        store = self.open()
+        assert [store.unread_mentions("c-1", seq) for seq in (0, 1, 4, 5)] == [3, 2, 1, 0]
+
+    def test_what_names_an_entry_is_found_by_an_index(self, store: SqliteStore) -> None:
+        asked: list[str] = []
+        execute = store._connection.execute
+
+        def explained(sql: str, values: Sequence[Any] = ()) -> list[Any]:
+            asked.extend(row[3] for row in execute(f"EXPLAIN QUERY PLAN {sql}", values))
+            return execute(sql, values)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store._connection, "execute", explained)
+            store.naming("c-1", 1, 9)
+            store.unread_mentions("c-1", 0)
+        assert asked[0].startswith(
+            "SEARCH message USING INDEX message_naming (conversation_id=? AND named_seq>?"
+        )
+        assert [it for it in asked if "message_mention" in it] == [
+            "SEARCH message USING COVERING INDEX message_mention (conversation_id=?)"
+        ]
+        assert len([it for it in asked if "TEMP B-TREE" in it]) == 1, "the ones found are put in order"
 
     def test_a_failing_save_changes_nothing(self, store: LocalStore) -> None:
         store.save([change(1, message(1))])

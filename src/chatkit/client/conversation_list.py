@@ -16,7 +16,7 @@ import anyio.lowlevel
 from msgspec import UNSET
 
 from ..core.log.reads import PREVIEW_ENTRIES_MAX, UNREAD_MAX
-from ..core.marks import marked, mentioned_as, named_seq
+from ..core.marks import marked
 from ..errors import ProtocolError
 from ..ports import Clock
 from ..types import ConversationSummary, Message
@@ -192,20 +192,8 @@ class ConversationList:
         ):
             before = min(preview.unread_mentions, preview.head_seq - after_seq)
             after_seq = preview.head_seq
-        me, held = self._conversations.user_id, self._store.mentioning(conversation.id, after_seq)
-        count = sum(self._mentions(conversation.id, it, me) for it in held)
-        return min(before + count, UNREAD_MAX)
-
-    def _mentions(self, conversation_id: str, entry: Message, me: str) -> bool:
-        """Whether an entry of somebody else mentions this user, and, if it is an edit, what it edits did not before."""
-        named = frozenset() if entry.sender_id == me else mentioned_as(entry, me)
-        target_seq = named_seq(entry)
-        if not named or target_seq is None:
-            return bool(named)
-        earlier = self._store.messages(conversation_id, target_seq + 1, 1)
-        earlier += self._store.naming(conversation_id, target_seq, target_seq)
-        before = (mentioned_as(it, me) for it in earlier if target_seq <= it.seq < entry.seq)
-        return bool(named.difference(*before))
+        held = self._store.unread_mentions(conversation.id, after_seq)
+        return min(before + held, UNREAD_MAX)
 
     def _last_message(self, conversation: Conversation) -> Message | None:
         held, preview = self._newest_held(conversation), conversation.preview

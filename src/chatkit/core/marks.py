@@ -24,16 +24,18 @@ def named_seq(message: Message) -> int | None:
     return seq if type(seq) is int and 0 < seq < message.seq else None
 
 
-def mentioned_as(message: Message, user_id: str) -> frozenset[str]:
-    """As what a message, or an EDIT by what it puts in the place of one, mentions a user: by name or with everybody.
+def mentioned_as(message: Message, user_id: str) -> str | None:
+    """As whom a message, or an EDIT by what it puts in the place of one, mentions another user: by name or as `*`.
 
-    Where everybody is mentioned nobody is by name, as in `core.log.mentions`; empty where the user is not.
+    Where everybody is mentioned nobody is by name, as in `core.log.mentions`; None where the user is not.
     """
+    if message.sender_id == user_id:
+        return None
     said = message.payload.get("payload") if message.type == "EDIT" else message.payload
     named = said.get("mentions") if isinstance(said, dict) else None
     if not isinstance(named, list):
-        return frozenset()
-    return frozenset({EVERYBODY} if EVERYBODY in named else {user_id} if user_id in named else ())
+        return None
+    return EVERYBODY if EVERYBODY in named else user_id if user_id in named else None
 
 
 def stream_end(said: object) -> StreamEnd | None:

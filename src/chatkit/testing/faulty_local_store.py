@@ -83,9 +83,9 @@ class FaultyLocalStore:
         """As the store behind."""
         return self._store.unread(conversation_id, after_seq, user_id)
 
-    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
+    def unread_mentions(self, conversation_id: str, after_seq: int) -> int:
         """As the store behind."""
-        return self._store.mentioning(conversation_id, after_seq)
+        return self._store.unread_mentions(conversation_id, after_seq)
 
     def floor(self, conversation_id: str) -> int:
         """As the store behind."""

@@ -196,8 +196,13 @@ class LocalStore(Protocol):
         Entries that are no message (`wire.payload.NO_MESSAGES`) do not count.
         """
 
-    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
-        """The newest `UNREAD_MAX` stored entries above a seq that mention anybody, ascending; edits among them."""
+    def unread_mentions(self, conversation_id: str, after_seq: int) -> int:
+        """How often stored entries of others above a seq mention the owner (`core.marks.mentioned_as`); at most
+        `UNREAD_MAX`.
+
+        An EDIT counts if what it names, and its edits before, did not mention the owner so. What was stored before the
+        first login counts for nobody.
+        """
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts (not included); 0 means at the log's start."""

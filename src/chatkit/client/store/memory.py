@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ...core.log.reads import UNREAD_MAX
-from ...core.marks import named_seq
+from ...core.marks import mentioned_as, named_seq
 from ...core.resend import Key, PendingSend
 from ...core.sizes import ENTRY_BYTES
 from ...core.timeline import tombstone
@@ -170,15 +170,18 @@ class MemoryStore:
         )
         return min(count, UNREAD_MAX)
 
-    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
-        """The newest stored entries above a seq that mention anybody."""
+    def unread_mentions(self, conversation_id: str, after_seq: int) -> int:
+        """How often the user is mentioned above a seq."""
         log = self._logs.get(conversation_id)
-        if log is None:
-            return []
-        seqs = sorted(
-            seq for seq, row in log.messages.items() if seq > after_seq and b'"mentions":' in row.payload
-        )
-        return [it for it in (_message(log, seq) for seq in seqs[-UNREAD_MAX:]) if it is not None]
+        if log is None or self._owner is None:
+            return 0
+        first: dict[tuple[int, str], int] = {}
+        for seq in sorted(seq for seq, row in log.messages.items() if b'"mentions":' in row.payload):
+            message = _message(log, seq)
+            as_whom = mentioned_as(message, self._owner[0])
+            if as_whom is not None:
+                first.setdefault((named_seq(message) or seq, as_whom), seq)
+        return min(sum(seq > after_seq for seq in first.values()), UNREAD_MAX)
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""

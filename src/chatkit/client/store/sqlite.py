@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from ...core.log.reads import UNREAD_MAX
-from ...core.marks import named_seq
+from ...core.marks import mentioned_as, named_seq
 from ...core.resend import Key, PendingSend
 from ...drivers.migrations import migrate, migration_files
 from ...drivers.sqlite import DamagedError as DamagedPageError
@@ -36,8 +36,6 @@ _T = TypeVar("_T")
 
 _UNCOUNTED = msgspec.json.encode(sorted((*NO_MESSAGES, "RECALLED"))).decode()
 
-_MENTIONS = b'"mentions":'
-
 APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
 
@@ -53,8 +51,9 @@ _UPSERT_CONVERSATION = (
     " muted_until_ms = excluded.muted_until_ms, read_seq = excluded.read_seq"
 )
 _INSERT_MESSAGE = (
-    f"INSERT INTO message ({_COLUMNS}, named_seq, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
-    " ON CONFLICT DO UPDATE SET payload = excluded.payload, marks = NULL, named_seq = NULL WHERE excluded.payload = ?"
+    f"INSERT INTO message ({_COLUMNS}, named_seq, mentioned_as, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
+    " ON CONFLICT DO UPDATE SET payload = excluded.payload, marks = NULL, named_seq = NULL, mentioned_as = NULL"
+    " WHERE excluded.payload = ?"
 )
 _ADVANCE = (
     "UPDATE conversation SET taken_seq = max(taken_seq, ?), tries = ?, renewed_above = ?"
@@ -71,6 +70,10 @@ _KEEP_STATE = (
 _UNREAD = (
     "SELECT count(*) FROM (SELECT 1 FROM message WHERE conversation_id = ? AND seq > ? AND sender_id <> ?"
     " AND ifnull(json_extract(CAST(payload AS TEXT), '$.type'), '') NOT IN (SELECT value FROM json_each(?)) LIMIT ?)"
+)
+_UNREAD_MENTIONS = (
+    "SELECT count(*) FROM (SELECT 1 FROM message WHERE conversation_id = ? AND mentioned_as IS NOT NULL"
+    " GROUP BY ifnull(named_seq, seq), mentioned_as HAVING min(seq) > ? LIMIT ?)"
 )
 _LAST_TO_TRIM = "SELECT seq FROM message WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
 _TRIMMABLE = (  # the placed ones up to here, as far as none of them waits for the app
@@ -158,6 +161,7 @@ class SqliteStore:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # taken by the first write: migrate's
             migrate(self._connection, migration_files("chatkit.client.store"), APPLICATION_ID)
             self._connection.execute(_FORGET_MET_RECALLS)
+            self._user_id = self.owner()
             self._bodies_in_wal = True  # what a killed process blanked last
             self._scrub()
         except BaseException as error:
@@ -179,6 +183,7 @@ class SqliteStore:
             (owner,) = self._connection.execute("SELECT user_id, device_id FROM owner")
         if owner != (user_id, device_id):
             raise ConfigurationError("this local store belongs to another user or device; name another file")
+        self._user_id = user_id
 
     @_finds_damage
     def pending(self) -> list[PendingSend]:
@@ -274,7 +279,8 @@ class SqliteStore:
     def naming(self, conversation_id: str, first_seq: int, last_seq: int) -> list[Message]:
         """The stored EDIT and REACTION entries that name an entry of a range, ascending by seq."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND named_seq BETWEEN ? AND ? ORDER BY seq",  # noqa: S608 -- fixed names
+            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND named_seq BETWEEN ? AND ?"  # noqa: S608 -- fixed names
+            " ORDER BY +seq",  # by itself SQLite reads the whole log in the order of its key
             (conversation_id, first_seq, last_seq),
         )
         return [_message(row) for row in rows]
@@ -307,14 +313,11 @@ class SqliteStore:
         return int(count)
 
     @_finds_damage
-    def mentioning(self, conversation_id: str, after_seq: int) -> list[Message]:
-        """The newest stored entries above a seq that mention anybody."""
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ?"  # noqa: S608 -- fixed names
-            " AND instr(payload, ?) > 0 ORDER BY seq DESC LIMIT ?",
-            (conversation_id, after_seq, _MENTIONS, UNREAD_MAX),
-        )
-        return [_message(row) for row in reversed(rows)]
+    def unread_mentions(self, conversation_id: str, after_seq: int) -> int:
+        """How often the user is mentioned above a seq."""
+        place = (conversation_id, after_seq)
+        ((count,),) = self._connection.execute(_UNREAD_MENTIONS, (*place, UNREAD_MAX))
+        return int(count)
 
     @_finds_damage
     def floor(self, conversation_id: str) -> int:
@@ -445,14 +448,14 @@ class SqliteStore:
         )
         recalled = {seq for (seq,) in rows}
         self._connection.executemany(
-            _INSERT_MESSAGE, [_row(message, recalled, own_seqs) for message in messages]
+            _INSERT_MESSAGE, [_row(message, recalled, own_seqs, self._user_id) for message in messages]
         )
         met = [(conversation_id, message.seq) for message in messages if message.seq in recalled]
         self._connection.executemany("DELETE FROM early_recall WHERE conversation_id = ? AND seq = ?", met)
 
     def _blank(self, conversation_id: str, seq: int, *, early: bool) -> None:
         blanked = self._connection.execute(
-            "UPDATE message SET payload = ?, marks = NULL, named_seq = NULL"
+            "UPDATE message SET payload = ?, marks = NULL, named_seq = NULL, mentioned_as = NULL"
             " WHERE conversation_id = ? AND seq = ? RETURNING seq",
             (RECALLED, conversation_id, seq),
         )
@@ -476,7 +479,7 @@ def _in_use(error: UnavailableError) -> ConfigurationError:
     )
 
 
-def _row(message: Message, recalled: set[int], own_seqs: set[int]) -> tuple[Any, ...]:
+def _row(message: Message, recalled: set[int], own_seqs: set[int], user_id: str) -> tuple[Any, ...]:
     is_recalled = message.seq in recalled
     payload = RECALLED if is_recalled else payload_bytes(message)
     return (
@@ -489,6 +492,7 @@ def _row(message: Message, recalled: set[int], own_seqs: set[int]) -> tuple[Any,
         message.client_msg_id,
         None if message.marks is None or is_recalled else msgspec.json.encode(message.marks),
         None if is_recalled else named_seq(message),
+        None if is_recalled else mentioned_as(message, user_id),
         message.seq in own_seqs,
         RECALLED,
     )

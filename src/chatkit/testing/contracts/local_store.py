@@ -39,6 +39,14 @@ def naming(seq: int, target: int) -> Message:
     return replace(message(seq), payload=payload)
 
 
+def mentioning(seq: int, *user_ids: str, edits: int | None = None) -> Message:
+    """An entry of `c-1` that mentions somebody: a message, or an EDIT of the entry at `edits`."""
+    payload: dict[str, Any] = {"type": "TEXT", "text": "hi", "mentions": list(user_ids)}
+    if edits is not None:
+        payload = {"type": "EDIT", "messageId": f"m-{edits}", "seq": edits, "payload": payload}
+    return replace(message(seq), payload=payload)
+
+
 def blanked(message: Message) -> Message:
     """The same entry once it is recalled."""
     return replace(message, payload={"type": "RECALLED"}, marks=None)
@@ -487,19 +495,49 @@ class LocalStoreContract:
         assert store.unread("c-1", 0, "u-2") == 1
         assert store.unread("c-2", 0, "u-1") == 0
 
-    def test_what_mentions_anybody_is_found_until_it_is_recalled(self, store: LocalStore) -> None:
-        text = {"type": "TEXT", "text": "hi", "mentions": ["u-1"]}
-        edit = {"type": "EDIT", "messageId": "m-1", "seq": 1, "payload": text}
+    def test_mentions_of_the_owner_are_counted_until_they_are_recalled(self, store: LocalStore) -> None:
+        store.bind("u-1", "d-1")
         said = [
             message(1),
-            *(replace(message(seq), payload=text) for seq in (2, 3)),
-            replace(message(4), payload=edit),
+            mentioning(2, "u-1"),
+            mentioning(3, "u-1"),
+            mentioning(4, "u-1", edits=1),
+            mentioning(5, "u-3", "u-11"),
+            replace(mentioning(6, "*", "u-1"), sender_id="u-1"),
+            mentioning(7, "u-1", "*"),
+            replace(message(8), payload={"type": "TEXT", "text": "hi", "mentions": "u-1"}),
         ]
-        store.save([change(4, *said, floor=0, recalled_seqs=[3])])
+        store.save([change(8, *said, floor=0, recalled_seqs=[3])])
 
-        assert [it.seq for it in store.mentioning("c-1", 0)] == [2, 4]
-        assert [it.seq for it in store.mentioning("c-1", 2)] == [4]
-        assert store.mentioning("c-2", 0) == []
+        store = self.reopened(store)
+        assert [store.unread_mentions("c-1", seq) for seq in (0, 1, 2, 4, 6, 7)] == [3, 3, 2, 1, 1, 0]
+        assert store.unread_mentions("c-2", 0) == 0
+
+    def test_an_edit_is_another_mention_only_if_it_mentions_otherwise(self, store: LocalStore) -> None:
+        store.bind("u-1", "d-1")
+        said = [
+            message(1),
+            mentioning(2, "u-1", edits=1),
+            mentioning(3, "u-1", edits=1),
+            mentioning(4, "*", edits=1),
+            mentioning(5, "u-1"),
+            mentioning(6, "u-1", edits=5),
+        ]
+        store.save([change(6, *reversed(said), floor=0)])
+
+        assert [store.unread_mentions("c-1", seq) for seq in range(7)] == [3, 3, 2, 2, 1, 0, 0]
+
+    def test_no_mention_is_lost_among_those_of_others_or_many_edits(self, store: LocalStore) -> None:
+        store.bind("u-1", "d-1")
+        said = [*(message(seq) for seq in range(1, 11)), mentioning(11, "u-1")]
+        said += [mentioning(seq, "u-1", edits=seq % 10 + 1) for seq in range(12, 512)]
+        said += [mentioning(seq, "u-3") for seq in range(512, 901)]
+        store.save([change(900, *said, floor=0)])
+        assert store.unread_mentions("c-1", 0) == 11
+
+        many = [replace(mentioning(seq, "*"), conversation_id="c-2") for seq in range(1, 1001)]
+        store.save([Change("c-2", "GROUP", "e1", 1000, floor=0, messages=many)])
+        assert store.unread_mentions("c-2", 0) == UNREAD_MAX
 
     def test_unread_stops_at_its_bound(self, store: LocalStore) -> None:
         store.save([change(1000, *(message(seq) for seq in range(1, 1001)), floor=0)])
