@@ -38,6 +38,19 @@ export const tests = {
     equal(seqs(timeline), [1, 2, 3]);
   },
 
+  "whom many edits mention is counted by one look at each entry"() {
+    const timeline = new Timeline("e", 0);
+    let looks = 0;
+    const mentioning = { type: "TEXT", get mentions() {
+      looks += 1;
+      return ["ann"];
+    } };
+    for (let seq = 1; seq <= 10; seq += 1) timeline.accept(text(seq));
+    for (let seq = 11; seq <= 2_000; seq += 1) timeline.accept({ seq, senderId: "ben", payload: { type: "EDIT", seq: (seq % 10) + 1, payload: mentioning } });
+    equal([timeline.mentions(0, "ann"), timeline.mentions(15, "ann"), timeline.mentions(0, "ben")], [10, 5, 0]);
+    equal(looks <= 3 * 2_000, true, `${looks} looks`);
+  },
+
   "one's own entries above a hole are shown already"() {
     const timeline = new Timeline("e", 0);
     timeline.accept(text(1));

@@ -260,20 +260,17 @@ export class Timeline {
    * @param {number} readSeq @param {string} userId */
   mentions(readSeq, userId) {
     let count = 0;
-    for (const [seq, entry] of this.entries) {
-      if (seq > readSeq && seq > this.floor && entry.senderId !== userId && this.#mentions(entry, userId)) count += 1;
+    const known = new Set(); // messages that mention the user up to here
+    for (const entry of this.shown()) {
+      const { seq, senderId, payload } = entry;
+      const isEdit = payload.type === "EDIT";
+      const message = isEdit ? namedSeq(entry) : seq;
+      const mayMention = isEdit || isUserMessage(entry);
+      if (!mayMention || message === null || known.has(message) || !isMentioned(isEdit ? payload.payload : payload, userId)) continue;
+      known.add(message);
+      if (seq > readSeq && senderId !== userId) count += 1;
     }
     return count;
-  }
-
-  /** @param {Message} entry @param {string} userId */
-  #mentions(entry, userId) {
-    const { payload, seq } = entry;
-    if (payload.type !== "EDIT") return isUserMessage(entry) && isMentioned(payload, userId);
-    const target = namedSeq(entry);
-    if (target === null || !isMentioned(payload.payload, userId)) return false;
-    const before = [...this.entries.values()].filter((one) => one.seq === target || (one.seq < seq && namedSeq(one) === target));
-    return !before.some((one) => isMentioned(one.payload.type === "EDIT" ? one.payload.payload : one.payload, userId));
   }
 
   /** @param {string | null} own */
