@@ -251,7 +251,7 @@ async def test_storage_that_refuses_a_part_loses_none() -> None:
         assert told["text"] == "a"
 
 
-async def test_a_full_buffer_drops_parts_and_a_page_has_them(server: HarnessServer) -> None:
+async def test_a_full_buffer_drops_parts_says_so_and_a_page_has_them() -> None:
     async with serving(send_buffer_bytes=4_000) as small:
         await group(small, "ann", "ben")
         ann, ben = await login(small, "ann"), await login(small, "ben")
@@ -259,9 +259,12 @@ async def test_a_full_buffer_drops_parts_and_a_page_has_them(server: HarnessServ
         for number in range(1, 11):
             ann.say(part(name, number, "x" * 1_000))
             await ann.hear("STREAM_ACK")
-        told = [it["part"] for it in ben.read() if it["event"] == "STREAM_PART"]
+        heard = ben.read()
+        told = [it["part"] for it in heard if it["event"] == "STREAM_PART"]
         assert told == list(range(1, len(told) + 1))
         assert len(told) < 10
+        (behind,) = [it for it in [*heard, *ben.read()] if it["event"] == "BEHIND"]
+        assert (behind["conversationId"], behind["headSeq"]) == ("g-1", 2), "though no entry was dropped"
         assert (await shown(ben))["stream"] == {"parts": 10, "text": "x" * 10_000}
 
 

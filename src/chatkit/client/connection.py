@@ -25,7 +25,6 @@ from ..core.resend import PendingSend
 from ..errors import (
     ChatkitError,
     ConnectionLostError,
-    NotFoundError,
     ProtocolError,
     RefusedError,
     UnauthenticatedError,
@@ -312,17 +311,21 @@ class Connection:
             scope.cancel()
 
     async def _follow(self) -> None:
-        """Ask for open streams of which parts are missing, one after the other."""
+        """Ask for open streams of which parts are missing, one after the other; refused for now, after a wait."""
+        refusals = 0
         while (place := self._streams.take()) is not None:
             conversation_id, seq = place
             try:
                 page = await self._sync.fetch(conversation_id, seq - 1, 1, history=True)
-            except NotFoundError:
-                self._streams.gone(place)
             except RefusedError as error:
+                if not error.retryable:
+                    self._streams.gone(place)
+                    continue
                 self._streams.again(place)
-                await anyio.sleep(self._backoff.delay_s(1, error.retry_after_s))
+                refusals += 1
+                await anyio.sleep(self._backoff.delay_s(refusals, error.retry_after_s))
             else:
+                refusals = 0
                 self._inbox.shown(page)
 
     async def _read(self) -> None:

@@ -285,6 +285,7 @@ class Inbox:
             case ev.Behind():
                 self._conversations.see(event.conversation_id)
                 self._known_head(effects, event.conversation_id, event.epoch, event.head_seq)
+                self._streams.dropped(event.conversation_id)
             case ev.Heads():
                 self._heads(effects, event)
             case ev.ConversationPush():
@@ -327,6 +328,7 @@ class Inbox:
             return
         stored = stored_payload(self._codec, event)
         message = _own_message(event, self._conversations.user_id, send, stored)
+        self._streams.sent(message)
         conversation = self._find(effects, event.conversation_id, event.epoch, event.seq, proves=False)
         sent = _sent(event, event.client_msg_id, event.epoch, stored)
         effects.sent(sent, conversation if _is_elsewhere(conversation, event.epoch) else None)
@@ -357,6 +359,7 @@ class Inbox:
             return False
         if self._outbox.resolve(message.conversation_id, message.client_msg_id, answered=False) is None:
             return False
+        self._streams.sent(message)
         instead = None if is_stored else message.payload
         effects.sent(_sent(message, message.client_msg_id, epoch, instead))
         return True
@@ -508,6 +511,8 @@ class Inbox:
         for head in event.conversations:
             self._conversations.see(head.conversation_id)
             self._head(effects, head)
+            if self._conversations.complete:  # it is instead of many BEHIND
+                self._streams.dropped(head.conversation_id)
         if not event.more:
             self._complete(effects)
 

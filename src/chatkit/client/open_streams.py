@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ..core.marks import named_seq
 from ..types import Marks, Message, StreamProgress
 from ..wire import events as ev
 from .events import (
@@ -76,6 +77,12 @@ class OpenStreams:
         elif self._open and isinstance(event, EpochChanged | ConversationChanged):
             for place in [it for it in self._open if it[0] == event.conversation_id]:
                 self._forget(place)
+
+    def sent(self, message: Message) -> None:
+        """A message of this device has its place; the app is told by the answer to it, and of no edit."""
+        target = named_seq(message) if message.type == "EDIT" else None
+        if target is not None:
+            self._forget((message.conversation_id, target))
 
     def see(self, message: Message) -> StreamGrew | None:
         """A message as it is shown. Returns what the app is to be told, if it is open and further than was known."""
@@ -150,6 +157,12 @@ class OpenStreams:
         if marks.stream is not None and marks.stream.parts >= known.parts:
             return message
         return replace(message, marks=replace(marks, stream=StreamProgress(known.parts, known.text)))
+
+    def dropped(self, conversation_id: str) -> None:
+        """The server left something out of what it pushed of a conversation: parts, maybe."""
+        for place in self._open:
+            if place[0] == conversation_id:
+                self._ask(place)
 
     def take(self) -> Place | None:
         """The next one to ask for; None if there is none, and whoever asked is done."""

@@ -139,7 +139,10 @@ class Session(Connection):
             self._wake()
 
     def push_volatile(self, encoded: bytes, conversation_id: str) -> None:
-        """Offer an encoded RECEIPT or TYPING; dropped when the buffer is full: a HEADS listing says it again."""
+        """Offer an encoded event that is no entry; dropped, and the conversation marked, when the buffer is full.
+
+        A HEADS listing says a receipt again, a page what a stream says so far. That its sender types is lost.
+        """
         if not self.offer(encoded):
             self.mark_behind(conversation_id)
 
