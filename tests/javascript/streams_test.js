@@ -110,6 +110,18 @@ export const tests = {
     equal(await again(2), []);
   },
 
+  async "where the server dropped something it is asked for, also if only parts are missing"() {
+    const w = await reading("a");
+    const ones = () => w.asked().filter(({ limit }) => limit === 1);
+    w.socket().says({ event: "BEHIND", conversationId: "c-1", epoch: "e", headSeq: 1 });
+    for (const { ref, limit } of w.asked()) if (limit === undefined) w.socket().says({ event: "SYNC_PAGE", conversationId: "c-1", epoch: "e", headSeq: 1, upToSeq: 1, more: false, ref, messages: [] });
+    const [asked] = ones();
+    w.page(asked.ref, { stream: { parts: 2, text: "abc" } });
+    equal([w.grown(), ones()], [[[1, 2, "abc"]], []]);
+    w.socket().says(heads(1));
+    equal(ones().length, 1);
+  },
+
   async "a page shows how far it is, and one that shows nothing of it says that it is not open"() {
     const w = await world();
     const grown = [];

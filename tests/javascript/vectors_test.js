@@ -108,6 +108,7 @@ function streamsMachine() {
     reaction: (step) => void say(step, { type: "REACTION", reaction: "+" }),
     end: (step) => void open.note(say(step, { type: "EDIT", payload: { type: "TEXT", text: `all of ${step.seq}` }, ends: step.ends })),
     connected: () => open.connected(),
+    dropped: () => open.dropped("c"),
   };
   return (step) => {
     asks = [];

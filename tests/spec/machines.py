@@ -195,6 +195,8 @@ class StreamsMachine:
                 self._streams.note(MessageEdited("c", f"m-{seq}", seq, "u-1", edit))
             case "connected":
                 self._connected()
+            case "dropped":
+                self._streams.dropped("c")
         return None
 
     def _said(self, step: Step, payload: dict[str, Any]) -> None:

@@ -339,7 +339,7 @@ def _renewal_walk(rng: Random) -> Generator[Step, dict[str, Any], None]:
 
 
 def streams() -> Scripts:
-    """Streamed messages whose parts come in any order, some twice, with pages, reactions, cuts and ends in between."""
+    """Streamed messages whose parts come in any order, some twice, some lost, with pages, reactions and ends in between."""
     return {f"walk {seed}": list(_streams_walk(Random(seed))) for seed in range(WALKS)}
 
 
@@ -350,9 +350,8 @@ def _streams_walk(rng: Random) -> Iterator[Step]:
     for number in range(120):
         seq = rng.choice((1, 2, 3))
         reached[seq] = min(12, reached[seq] + rng.randrange(2))
-        kind = rng.choices(("begin", "part", "page", "reaction", "end", "connected"), (12, 60, 10, 8, 3, 4))[
-            0
-        ]
+        kinds = {"begin": 12, "part": 60, "page": 10, "reaction": 8, "end": 3, "connected": 4, "dropped": 4}
+        kind = rng.choices([*kinds], [*kinds.values()])[0]
         if seq in ended and kind in ("begin", "end"):
             continue
         match kind:

@@ -61,6 +61,7 @@ export class Logs {
       if (wantedSeq > row.readSeq && this.parts.cursors.read(conversation, wantedSeq)) conversation.readSeq = wantedSeq;
       this.#mayAck(conversation);
       if (conversation.timeline.missingAfter() !== null) this.puller.wantTail(conversation.id);
+      if (!this.#catchingUp) this.streams.dropped(conversation.id); // it is instead of many BEHIND
     }
     if (!event.more) this.#headsComplete();
   }
@@ -130,6 +131,7 @@ export class Logs {
     this.#members.add(conversationId);
     this.reach(conversationId, epoch, headSeq);
     this.puller.wantTail(conversationId);
+    this.streams.dropped(conversationId);
   }
 
   /** @param {string} conversationId @param {string} epoch @param {number} seq */

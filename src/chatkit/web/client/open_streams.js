@@ -76,6 +76,11 @@ export class OpenStreams {
     for (const { conversationId, seq } of this.#open.values()) this.ask(conversationId, seq);
   }
 
+  /** The server left something out of what it pushed of a conversation: parts, maybe. @param {string} conversationId */
+  dropped(conversationId) {
+    for (const open of this.#open.values()) if (open.conversationId === conversationId) this.ask(conversationId, open.seq);
+  }
+
   /** The log is another one, or the user has left: nothing of it is followed. @param {string} conversationId */
   forget(conversationId) {
     for (const [place, open] of this.#open) if (open.conversationId === conversationId) this.#open.delete(place);
