@@ -39,11 +39,12 @@ def test_a_title_changes_and_the_members_hear_of_it(world: World) -> None:
     phone, before = world.peer(bob), len(world.api(bob).log(crowd))
     changed = ok(patch(world, alice, crowd, title="今晚"))
 
-    assert (changed["title"], changed["headSeq"]) == ("今晚", 1)
+    assert (changed["title"], changed["headSeq"]) == ("今晚", 2)
     event = phone.expect("CONVERSATION", conversationId=crowd)
     assert (event["change"], event["type"]) == ("UPDATED", "GROUP")
     assert world.api(bob).row(crowd)["title"] == "今晚"
-    assert len(world.api(bob).log(crowd)) == before
+    log = world.api(bob).log(crowd)
+    assert (len(log), log[-1]["payload"]) == (before + 1, {"type": "TITLE", "title": "今晚"})
     assert ok(patch(world, alice, crowd, title="今晚")) == changed
     assert ok(patch(world, alice, crowd)) == changed
     phone.ping()

@@ -31,6 +31,7 @@ GIVEN: dict[str, Any] = {
     "user_id": "ben",
     "client_msg_id": "k1",
     "title": "trip",
+    "description": "to the sea",
     "state": "AWAY",
     "role": "ADMIN",
     "history": "FROM_START",

@@ -228,7 +228,7 @@ def server_on(disk: Path, files: Files) -> ServerProcess:
 
 def test_a_disk_that_fills_up_and_gets_room(files: Files, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    with small_disk(disk, "400k"):
+    with small_disk(disk, "560k"):
         server = server_on(disk, files)
         server.start()
         try:

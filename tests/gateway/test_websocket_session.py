@@ -41,7 +41,7 @@ class Line(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.reading = True
-        self.closed = self.aborted = self.ended = False
+        self.closed = self.aborted = self.ended = self.peer_gone = False
         self.protocol: Any = None
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -64,8 +64,13 @@ class Line(asyncio.Transport):
     def can_write_eof(self) -> bool:
         return True
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def write_eof(self) -> None:
         self.ended = True
+        if self.peer_gone:
+            raise OSError(107, "not connected")
 
     def close(self) -> None:
         self.closed = True
@@ -343,8 +348,10 @@ async def test_what_comes_without_end_after_the_close_is_not_looked_at(
     assert line.aborted
 
 
-async def test_who_breaks_the_protocol_is_told_and_lingers() -> None:
+@pytest.mark.parametrize("peer_gone", [False, True])
+async def test_who_breaks_the_protocol_is_told_and_lingers(peer_gone: bool) -> None:
     line, notes, protocol = House().open()
+    line.peer_gone = peer_gone
     line.say(masked(0x81, b"a") + b"\x81\x01")
     assert notes.got == [b"a"]
     assert line.taken().startswith(b"\x88")

@@ -21,9 +21,11 @@ from chatkit.storage.base import (
     AddMembers,
     AdvanceDelivered,
     Append,
+    AppendPart,
     BlockUser,
     Command,
     ConfirmMessage,
+    EndStream,
     ImportEntries,
     OpenSession,
     Outcome,
@@ -101,7 +103,11 @@ def test_every_command_has_a_key_by_which_others_are_kept_from_it() -> None:
     assert overlap(review, Revoke("BANNED", "ann", "", b"", None, 1))
     assert overlap(ReportMessage("m", "ben", "", "", True, 1), ResolveReports("m", None, "", 1))
     assert overlap(append, ImportEntries("g", (), None, 1))
-    assert len(get_args(Command)) == 40, "a new command: does it stand in `overlap`?"
+    part = AppendPart("g", "m", "ann", 1, "to be", 5, 1)
+    assert overlap(part, append)
+    assert overlap(part, EndStream("g", "m", "ann", 1, "k", b"{}", b"", 1))
+    assert not overlap(part, Append("h", "ann", "k", b"{}", b"", 1))
+    assert len(get_args(Command)) == 42, "a new command: does it stand in `overlap`?"
 
 
 def test_a_batch_leaves_out_what_overlaps_and_what_would_overtake_it() -> None:

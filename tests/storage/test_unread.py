@@ -98,4 +98,4 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_who_read_everything_has_nothing_unread_without_a_count() -> None:
-    assert UnreadCounts().known((1, "bob", 2, 2)) == 0
+    assert UnreadCounts().known((1, "bob", 2, 2)) == (0, 0)

@@ -7,6 +7,7 @@ with the ASGI driver in `websocket_asgi`. Source: docs/design/0025-the-fast-path
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import Context, copy_context
 from weakref import WeakKeyDictionary
 
@@ -205,8 +206,7 @@ class SessionProtocol(FairConnection, asyncio.BufferedProtocol):
             self._arm_linger()
         elif framing.broken and not self._deaf:
             self._end()
-            if self.transport.can_write_eof():  # the peer need not wait for us to close; with TLS it does
-                self.transport.write_eof()
+            self._end_output()
             self._close_slowly()
 
     # --- out ---
@@ -259,6 +259,12 @@ class SessionProtocol(FairConnection, asyncio.BufferedProtocol):
         elif self._timeout is None:
             loop = asyncio.get_running_loop()
             self._timeout = loop.call_later(CLOSE_TIMEOUT_S, self._give_up)
+
+    def _end_output(self) -> None:
+        """Have the peer not wait for us to close, if all is written; with TLS it waits."""
+        if self.transport.can_write_eof() and not self.transport.get_write_buffer_size():
+            with suppress(OSError):  # the peer has gone
+                self.transport.write_eof()
 
     def _close(self, code: int, reason: str) -> None:
         if not self._framing.ended:
