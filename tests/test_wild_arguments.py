@@ -108,24 +108,29 @@ async def only_refused(of: object) -> int:
     return refused
 
 
-async def test_a_client_refuses_wrong_arguments(server: ChatServer) -> None:
-    connector = MemoryConnector(server)
-    async with ChatClient("ws://chat.test", token="ann", device_id="d", connector=connector) as chat:
-        await chat.wait_connected()
-        assert await only_refused(chat) > 50
-        assert chat.stopped is None
-
-
-async def test_an_api_refuses_wrong_arguments_before_it_asks_anybody() -> None:
-    asked: list[httpx.Request] = []
+def answering(asked: list[httpx.Request]) -> httpx.AsyncClient:
+    """A server that knows nothing, and what it was asked."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request)
         problem = {"title": "no", "status": 404, "detail": "no", "code": "NOT_FOUND", "retryable": False}
         return httpx.Response(404, json=problem)
 
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    async with ChatApi("http://chat.test", token="t", client=client) as api:
+    return httpx.AsyncClient(transport=httpx.MockTransport(answer))
+
+
+async def test_a_client_refuses_wrong_arguments(server: ChatServer) -> None:
+    connector = MemoryConnector(server)
+    async with ChatClient("ws://chat.test", token="ann", device_id="d", connector=connector) as chat:
+        await chat.wait_connected()
+        chat._entered_runtime().api = ChatApi("http://chat.test", token="t", client=answering([]))
+        assert await only_refused(chat) > 50
+        assert chat.stopped is None
+
+
+async def test_an_api_refuses_wrong_arguments_before_it_asks_anybody() -> None:
+    asked: list[httpx.Request] = []
+    async with ChatApi("http://chat.test", token="t", client=answering(asked)) as api:
         assert await only_refused(api) > 50
         asked.clear()
         for wrong in ("ben", None, 7, [7]):
