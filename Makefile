@@ -41,7 +41,7 @@ test: setup
 	scripts/pgbouncer
 	scripts/promtool
 	scripts/proxies
-	PYTHONDONTWRITEBYTECODE= scripts/in-memory $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= scripts/in-memory $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-all:
 	scripts/test-all

@@ -37,7 +37,7 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
     monkeypatch.setattr(load, "PROCESSES", 1)
     monkeypatch.setattr(nemesis, "_BETWEEN_NODES_S", 2.5)
 
-    assert command.main(["--rolling", "--seconds", "12", "--clients", "80", "--rate", "20"]) == 0
+    assert command.main(["--rolling", "--seconds", "8", "--clients", "80", "--rate", "20"]) == 0
     told = capsys.readouterr().out
     assert "3 nodes drained and started again" in told
     assert "every log is whole" in told

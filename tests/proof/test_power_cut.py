@@ -32,10 +32,10 @@ def folder() -> Iterator[Path]:
 
 
 async def test_full_sync_loses_nothing(folder: Path) -> None:
-    proof = await prove(folder, states=150)
+    proof = await prove(folder, states=60)
     assert proof.sound, proof.examples
-    assert (proof.states, proof.runs) == (150, 3)
-    assert proof.distinct > 100
+    assert (proof.states, proof.runs) == (60, 2)
+    assert proof.distinct > 40
     assert proof.syncs > 100
 
 
@@ -234,9 +234,9 @@ def kinds(*names: str) -> list[Kind]:
     return [kind for kind in KINDS if kind.name in names]
 
 
-async def test_every_failing_call_of_a_send_is_survived(folder: Path) -> None:
+async def test_failing_calls_of_a_send_are_survived(folder: Path) -> None:
     wanted = kinds("short write", "sync fails", "read fails", "truncation fails")
-    found = await sweep(folder, cuts=0, kinds=wanted)
+    found = await sweep(folder, cuts=0, kinds=wanted, step=3)
     assert found.findings == []
     assert all(found.faults[kind.name] for kind in wanted), found.faults
     assert all(found.refused[name] for name in ("short write", "sync fails", "read fails"))
@@ -245,9 +245,9 @@ async def test_every_failing_call_of_a_send_is_survived(folder: Path) -> None:
 
 
 async def test_a_full_disk_is_survived_for_as_long_as_it_lasts(folder: Path) -> None:
-    found = await sweep(folder, cuts=0, kinds=kinds("disk full from here on"))
+    found = await sweep(folder, cuts=0, kinds=kinds("disk full from here on"), step=2)
     assert found.findings == []
-    assert found.refused.total() > 10
+    assert found.refused.total() > 5
 
 
 async def test_a_refusal_of_the_wrong_class_is_found(folder: Path) -> None:

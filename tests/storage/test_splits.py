@@ -98,7 +98,7 @@ def filled(by_user: dict[str, Any]) -> dict[str, Any]:
 def test_any_split_gives_the_same_outcomes_and_rows(
     devices_max: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
     @given(batches, st.integers(2, 9))
     def check(history: list[list[c.Command]], size: int) -> None:
         whole = [*chain.from_iterable(history)]

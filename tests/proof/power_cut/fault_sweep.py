@@ -95,7 +95,9 @@ class _Scene(msgspec.Struct):
     after: list[list[base.Command]]
 
 
-async def sweep(folder: Path, *, seed: int = 1, cuts: int = 2, kinds: Sequence[Kind] = KINDS) -> Sweep:
+async def sweep(
+    folder: Path, *, seed: int = 1, cuts: int = 2, kinds: Sequence[Kind] = KINDS, step: int = 1
+) -> Sweep:
     """Fail every call of one send, in every way.
 
     Args:
@@ -104,12 +106,13 @@ async def sweep(folder: Path, *, seed: int = 1, cuts: int = 2, kinds: Sequence[K
         cuts: How many power cuts follow each fault, besides one at each acknowledgement and
                 one in the end.
         kinds: Ways to fail.
+        step: Only each so manieth call is failed.
     """
     rng, found = Rng(seed).stream("sweep"), Sweep()
     scene = await _scene(folder, rng)
     for kind in kinds:
         for state in _CHECKPOINT_PAGES:
-            for n in count(1):
+            for n in count(1, step):
                 case = _Case(folder, scene, kind, n, state)
                 if not await case.play():
                     break
