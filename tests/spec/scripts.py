@@ -339,7 +339,7 @@ def _renewal_walk(rng: Random) -> Generator[Step, dict[str, Any], None]:
 
 
 def streams() -> Scripts:
-    """Streamed messages whose parts come in any order, some twice, some lost, with pages, reactions and ends in between."""
+    """Streamed messages: parts in any order, some twice, some lost, with pages, reactions and ends in between."""
     return {f"walk {seed}": list(_streams_walk(Random(seed))) for seed in range(WALKS)}
 
 
