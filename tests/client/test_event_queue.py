@@ -14,6 +14,7 @@ from chatkit.client.events import (
     MessageReceived,
     MessageSent,
     SendFailed,
+    StreamGrew,
     Typing,
 )
 from chatkit.errors import ForbiddenError
@@ -65,6 +66,38 @@ async def test_connection_states_always_fit_and_do_not_pile_up() -> None:
     queue.put(Connected("s", False))
 
     assert await emptied(queue) == [MESSAGE] * 4 + [Connected("s", False)]
+
+
+def grew(parts: int, text: str, seq: int = 1) -> StreamGrew:
+    return StreamGrew("c-1", f"m-{seq}", seq, parts, text)
+
+
+async def test_of_a_stream_the_newest_text_waits() -> None:
+    """Each has all of the text: together they would fill the queue, and keep real messages out of it."""
+    queue = filled(grew(1, "a"), MESSAGE, grew(1, "b", seq=2), events_max=8)
+    for parts in range(2, 3_000):
+        queue.put(grew(parts, "a" * parts * 20))
+    assert not queue.paused
+    assert await emptied(queue) == [grew(2_999, "a" * 59_980), MESSAGE, grew(1, "b", seq=2)]
+    assert queue.size_bytes == 0
+
+
+async def test_a_stream_that_waits_grows_also_while_paused_or_passed_over() -> None:
+    queue = filled(grew(1, "a"), MESSAGE, MESSAGE, MESSAGE)
+    assert queue.paused
+    queue.put(grew(2, "ab"))
+    queue.put(grew(1, "b", seq=2))
+    queue.release("")
+    assert await queue.take(lambda _: True) is None
+    queue.put(grew(3, "abc"))
+    queue.resume()
+    assert await emptied(queue) == [grew(3, "abc"), MESSAGE, MESSAGE, MESSAGE]
+    queue.put(grew(4, "abcd"))
+    assert len(queue) == 1, "once it was taken, the next one is an event of its own"
+
+
+async def test_the_text_of_a_stream_counts_in_bytes() -> None:
+    assert filled(grew(1, "\U0001f600" * 10_000)).size_bytes > 40_000
 
 
 async def test_outcomes_nobody_waits_for_are_kept_up_to_twice_the_bound() -> None:

@@ -6,7 +6,8 @@ hand at that moment (a frame, and the pages under way, for which there was room 
 place. Of what the server says of a conversation itself (ConversationChanged) only the newest waits then, so that part
 is bounded by the number of conversations; that their list changed waits once. While it is paused, ephemeral events are
 dropped; the newest connection state takes the place of the one before it; outcomes of sends that nobody waits for are
-kept up to twice the bound, then dropped (`send` with the same key gives them again).
+kept up to twice the bound, then dropped (`send` with the same key gives them again). Of a streamed message one
+StreamGrew waits at most, paused or not: it has all of the text, so a newer one takes its place.
 
 Who takes may pass over conversations that are busy: their events wait aside, in order, and count all the same, so the
 bounds hold for both together.
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from sys import getsizeof
 
 import anyio
 import anyio.lowlevel
@@ -45,6 +47,9 @@ EVENT_BYTES = 500
 EVENTS_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of events that wait for the app."""
 
+
+Place = tuple[str, int]
+"""(conversation id, seq)."""
 
 _Events = OrderedDict[int, tuple[Delivery, int]]
 _NONE: _Events = OrderedDict()
@@ -75,6 +80,7 @@ class EventQueue:
         self._count = 0
         self._since_turn = 0
         self._newest: dict[str, int] = {}  # put while paused, and still waiting
+        self._grew: dict[Place, int] = {}  # the one that waits, of each stream
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
         self._bytes_max = bytes_max
@@ -114,6 +120,8 @@ class EventQueue:
     def put(self, given: ChatEvent | Delivery, *, droppable: bool = False) -> None:
         """Add an event; while the queue is paused, ephemeral and droppable ones are left out."""
         delivery = given if isinstance(given, Delivery) else Delivery(given)
+        if type(delivery.event) is StreamGrew and self._grows(delivery.event, delivery):
+            return
         if not (self.paused and self._left_out(delivery.event, droppable)):
             self._add(delivery)
 
@@ -143,10 +151,26 @@ class EventQueue:
         self._count += 1
         size_bytes = _size_of(delivery.event)
         self._events[self._count] = delivery, size_bytes
+        if type(delivery.event) is StreamGrew:
+            self._grew[_place(delivery.event)] = self._count
+        self._counted(size_bytes)
+        self._filled.set()
+
+    def _grows(self, event: StreamGrew, delivery: Delivery) -> bool:
+        """Put what a stream says now where an earlier text of it waits. Returns whether one did."""
+        number = self._grew.get(_place(event))
+        if number is None:
+            return False
+        events = self._events if number in self._events else self._aside[delivery.conversation_id]
+        size_bytes = _size_of(event)
+        self._counted(size_bytes - events[number][1])
+        events[number] = delivery, size_bytes
+        return True
+
+    def _counted(self, size_bytes: int) -> None:
         self.size_bytes += size_bytes
         if len(self) >= self._events_max or self.size_bytes >= self._bytes_max:
             self.paused = True
-        self._filled.set()
 
     def _remove(self, number: int, conversation_id: str = "") -> Delivery:
         if number in self._events:
@@ -158,6 +182,8 @@ class EventQueue:
             if not aside:
                 del self._aside[conversation_id]
         self.size_bytes -= size_bytes
+        if type(delivery.event) is StreamGrew:
+            del self._grew[_place(delivery.event)]
         return delivery
 
     def _last(self) -> int:
@@ -286,9 +312,13 @@ class EventQueue:
             await self._drained.wait()
 
 
+def _place(event: StreamGrew) -> Place:
+    return event.conversation_id, event.seq
+
+
 def _size_of(event: ChatEvent) -> int:
     if isinstance(event, MessageReceived):
         return size_of(event.message)
     if isinstance(event, StreamGrew):
-        return EVENT_BYTES + len(event.text)
+        return EVENT_BYTES + getsizeof(event.text)
     return size_of_payload(event.edit.payload) if isinstance(event, MessageEdited) else EVENT_BYTES

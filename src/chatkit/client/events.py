@@ -101,7 +101,8 @@ class ReactionChanged(msgspec.Struct, frozen=True):
 class StreamGrew(msgspec.Struct, frozen=True):
     """A streamed message grew: `text` is all of it so far. Its end comes as `MessageEdited` with `edit.ends`.
 
-    Ephemeral: dropped when the buffer is full; a later one says more. Several parts may be one event.
+    Several parts may be one event: while one waits for the app, a newer one takes its place. Ephemeral: dropped when
+    the buffer is full; a later one says more.
     """
 
     conversation_id: str
