@@ -281,6 +281,33 @@ async def test_a_title_is_heard_or_asked_for() -> None:
         assert chat.heads["c-1"].title == "newest"
 
 
+async def test_a_title_is_read_in_the_log_where_nothing_else_was_heard() -> None:
+    def titled(seq: int, **said: str) -> ev.NewMsg:
+        return new(seq, payload={"type": "TITLE", **said})
+
+    server = FakeServer()
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in(listed(head(3), "Lunch"))
+        await line.page(titled(1, title="Tea"), titled(2, title="Lunch"), new(3), up_to=3)
+        await until(chat, CaughtUp)
+        assert [it.title for it in await chat.conversations(fetch=False)] == ["Lunch"]
+
+        for entry in (titled(4, title="Night shift"), titled(5, description="for us")):
+            line.push(entry)
+            await until(chat, MessageReceived)
+        assert [it.title for it in await chat.conversations(fetch=False)] == ["Night shift"]
+
+        http = Http(chat, ([row(3, title="Lunch")], None))
+        line.push(ev.ConversationPush("c-1", "GROUP", "UPDATED"))
+        await until(chat, ConversationChanged)
+        assert [it.title for it in await chat.conversations()] == ["Night shift"], "older than the log here"
+        assert len(http.requests) == 1
+        line.push(titled(6, title=""))
+        await until(chat, MessageReceived)
+        assert [it.title for it in await chat.conversations()] == [""]
+
+
 async def test_what_cannot_be_fetched_is_an_error_that_the_app_may_do_without() -> None:
     server = FakeServer()
     async with client(server) as chat:

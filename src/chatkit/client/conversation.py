@@ -53,6 +53,7 @@ class Conversation:
         sent_elsewhere: Answers to sends that are in another log than is held; the app is notified once that one counts.
         sent_ids: After a renewal, own entries without a place of whose answers the app was notified.
         title: What it is called, as last heard.
+        titled_seq: The title is what the log says up to here at least.
         title_is_known: False where it was said to have changed, and not to what.
         activity_ms: When its newest message or change of members was stored, as far as was heard.
         muted_until_ms: Until when the user is not woken for it; 0: they are.
@@ -83,6 +84,7 @@ class Conversation:
         "timeline",
         "title",
         "title_is_known",
+        "titled_seq",
         "type",
     )
 
@@ -92,6 +94,7 @@ class Conversation:
         self.timeline = timeline
         self.title = ""
         self.title_is_known = False
+        self.titled_seq = 0
         self.activity_ms = 0
         self.muted_until_ms = 0
         self.news_count = 0
@@ -141,10 +144,12 @@ class Conversation:
         change.title, change.activity_ms = self.title, self.activity_ms
         change.muted_until_ms, change.read_seq = self.muted_until_ms, self.read_seq
 
-    def listed(self, title: str, activity_ms: int, muted_until_ms: int) -> bool:
-        """Take note of what the server says for a list. Returns whether something is new."""
+    def listed(self, title: str, activity_ms: int, muted_until_ms: int, head_seq: int) -> bool:
+        """Take note of what the server says for a list, of the log up to `head_seq`. Returns whether something is
+        new."""
         before = (self.title, self.activity_ms, self.muted_until_ms)
-        self.title, self.title_is_known = title, True
+        if head_seq >= self.titled_seq:
+            self.title, self.title_is_known, self.titled_seq = title, True, head_seq
         self.activity_ms = max(self.activity_ms, activity_ms)
         self.muted_until_ms = muted_until_ms
         return before != (self.title, self.activity_ms, self.muted_until_ms)
@@ -228,6 +233,7 @@ class Conversation:
         self.recalled_lately.clear()
         self.others_seqs.clear()
         self.preview = None
+        self.titled_seq = 0
         self.news_count += 1
 
     def renewed(self, effects: Effects, head_seq: int) -> None:
@@ -255,6 +261,8 @@ class Conversation:
         for placed in step.placed:
             if placed.message.type not in NO_ACTIVITY:
                 self.activity_ms = max(self.activity_ms, placed.message.server_ts)
+            if placed.message.type == "TITLE":
+                self._titled(placed.message)
         if step.recalled_seqs:
             self.preview = None  # it may be of a message that was recalled
             self.news_count += 1
@@ -272,6 +280,12 @@ class Conversation:
         effects.deliveries.extend(
             delivery_of(placed.message, self.timeline.epoch) for placed in step.placed if not placed.notified
         )
+
+    def _titled(self, message: Message) -> None:
+        """A TITLE entry got its place: the log says what it is called, whether or not anything else does."""
+        title = message.payload.get("title")
+        if isinstance(title, str) and message.seq > self.titled_seq:
+            self.title, self.title_is_known, self.titled_seq = title, True, message.seq
 
     # --- receipts -------------------------------------------------------------------------------------
 
@@ -541,7 +555,7 @@ class Conversations:
         )
         conversation = Conversation(record.conversation_id, record.type, timeline)
         conversation.left = record.left
-        conversation.listed(record.title, record.activity_ms, record.muted_until_ms)
+        conversation.listed(record.title, record.activity_ms, record.muted_until_ms, record.prefix)
         conversation.read_seq = record.read_seq
         self._by_id[record.conversation_id] = conversation
         return conversation

@@ -142,7 +142,7 @@ class ConversationList:
             raise ProtocolError("the last message of a list is not of its conversation")
         conversation.preview = Preview(row.head_seq, row.read_seq, row.unread, last, row.unread_mentions)
         conversation.read_seq = max(conversation.read_seq, row.read_seq)
-        conversation.listed(row.title, row.last_activity_ts, row.muted_until)
+        conversation.listed(row.title, row.last_activity_ts, row.muted_until, row.head_seq)
         return conversation
 
     # --- what is held ---------------------------------------------------------------------------------
