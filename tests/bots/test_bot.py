@@ -31,6 +31,7 @@ from chatkit import (
 from chatkit.bots import Bot, EventContext, Failure, MessageContext, ProcessDiedError, RetryPolicy
 from chatkit.bots.bot import OtherEvent
 from chatkit.client.events import ChatEvent
+from chatkit.errors import ConflictError, StreamEndedError
 from chatkit.testing import Conditions, Devices, Network
 from chatkit.testing.bot_chat import BotChats
 
@@ -671,6 +672,82 @@ async def test_an_answer_grows_and_is_given_once(chat_bot: BotChats) -> None:
         assert (message.text, message.is_cut_off) == ("one two", False)
         assert await ann.texts() != []
     assert tries == [1, 2]
+
+
+async def test_an_error_of_the_source_is_raised_whatever_it_is(chat_bot: BotChats) -> None:
+    """Also where it is one that an answer given before would raise; and the message is cut off."""
+    bot, raised, closed = Bot(), [], []
+
+    async def words() -> AsyncIterator[str]:
+        try:
+            yield "half"
+            await anyio.sleep(1)
+            raise ConflictError("the group that the model made exists already")
+        finally:
+            closed.append(True)
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        try:
+            await message.stream(words())
+        except ConflictError as error:
+            raised.append(str(error))
+
+    async with chat_bot(bot) as ann:
+        assert await ann.ask("go on") == "half"
+        await anyio.sleep(10)
+        (message,) = [it for it in await ann.client.history("c-bot") if it.type == "STREAM"]
+        assert (message.text, message.is_cut_off) == ("half", True)
+    assert (raised, closed) == (["the group that the model made exists already"], [True])
+
+
+class Model:
+    """A source that never ends by itself; before its second text it does something else."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._meanwhile = meanwhile
+        self.given = 0
+        self.closed = False
+
+    def __aiter__(self) -> Model:
+        return self
+
+    async def __anext__(self) -> str:
+        if self.given == 1:
+            await self._meanwhile()
+        self.given += 1
+        await anyio.sleep(1)
+        return "more "
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_model_does_not_go_on_for_nobody(chat_bot: BotChats) -> None:
+    """Neither where the answer was recalled, nor where an earlier try gave another one."""
+    bot, models = Bot(), []
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        async def recall() -> None:
+            history = await message.client.history("c-bot")
+            (mine,) = [it for it in history if it.type == "STREAM"]
+            await message.client.recall(mine.message_id)
+
+        models.append(Model(recall))
+        if message.text == "again":
+            key = f"re-{message.message.message_id}-k"
+            await message.client.send(message.conversation_id, "first", client_msg_id=key)
+            assert await message.stream(models[-1], key="k") is None
+        else:
+            with pytest.raises(StreamEndedError):
+                await message.stream(models[-1])
+
+    async with chat_bot(bot) as ann:
+        for text in ("go on", "again"):
+            await ann.send(text)
+            await anyio.sleep(60)
+    assert [(it.given > 0, it.closed) for it in models] == [(True, True), (False, True)]
 
 
 async def test_a_handler_may_stop_its_bot(chat_server: ChatServer, chat_client: Devices) -> None:

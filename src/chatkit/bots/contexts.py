@@ -6,7 +6,8 @@ Made by `bot` for each try of each event. A handler that is called again gets a 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -174,7 +175,8 @@ class MessageContext(EventContext[MessageReceived]):
         """Answer with a message that grows as the texts of `source` come, such as those of a language model.
 
         Members watch it grow. Stored once, as `reply` says; a handler that is run again gives the whole at its end. An
-        error of the source ends the message as cut off, and is raised.
+        error of the source ends the message as cut off, and is raised, whatever it is. The source is closed at the end,
+        also where it is not used up: a model does not go on for nobody.
 
         Args:
             source: Gives texts, all of which together are the message: at most 60 KiB.
@@ -198,13 +200,18 @@ class MessageContext(EventContext[MessageReceived]):
             client_msg_id=self._key(self.conversation_id, key),
             timeout=timeout,
         )
-        try:
-            async with stream:
-                async for more in source:
-                    await stream.write(more)
+        async with AsyncExitStack() as stack:
+            texts = await stack.enter_async_context(_closing(source))
+            try:
+                await stack.enter_async_context(stream)
+            except (ConflictError, HeldError):
+                return None
+            async for more in texts:
+                await stream.write(more)
+            try:
                 return await stream.end()
-        except (ConflictError, HeldError):
-            return None
+            except (ConflictError, HeldError):
+                return None
 
     async def mark_read(self) -> None:
         """Everything up to this message was read, by the bot's user."""
@@ -226,6 +233,18 @@ def context_of(client: ChatClient, delivery: Delivery, answers: str = "re") -> E
     if isinstance(delivery.event, MessageReceived):
         return MessageContext(client, delivery, delivery.event, answers)
     return EventContext(client, delivery, delivery.event)
+
+
+@asynccontextmanager
+async def _closing(source: AsyncIterable[str]) -> AsyncIterator[AsyncIterator[str]]:
+    """The texts of a source, which is closed at the end if it can be."""
+    texts = aiter(source)
+    try:
+        yield texts
+    finally:
+        close = getattr(texts, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _conversation_of(event: ChatEvent) -> str:
