@@ -7,6 +7,7 @@ from unittest.mock import ANY
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from chatkit import ChatClient, MessageEdited, MessageRecalled, MessageReceived, StreamEndedError, StreamGrew
 from chatkit.client.open_streams import OPEN_MAX, OpenStreams
@@ -14,6 +15,7 @@ from chatkit.client.requests import Requests
 from chatkit.errors import (
     BadRequestError,
     ClientError,
+    PartOutOfOrderError,
     SendCancelledError,
     SendOutcomeUnknownError,
     TooLargeError,
@@ -100,6 +102,39 @@ async def test_what_is_written_while_a_part_is_under_way_is_joined(chat_client: 
                 await stream.write(word)
             await grown_to(ben, "".join(words))
             assert stream.acked_parts < 20
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 0.005, 0.03, 0.2])
+async def test_whoever_writes_needs_no_sign_of_life(
+    chat_client: Devices, group: str, monkeypatch: pytest.MonkeyPatch, gap_s: float
+) -> None:
+    """Part 0 is for a silence: a write while a part is under way is no reason for one."""
+    parts: list[int] = []
+    ask = Requests.ask
+
+    async def noted(self: Requests, event: Any, timeout_s: float) -> Any:
+        if isinstance(event, ev.StreamPartCommand):
+            parts.append(event.part)
+        return await ask(self, event, timeout_s)
+
+    monkeypatch.setattr(Requests, "ask", noted)
+    async with chat_client("ann") as ann, ann.stream(group) as stream:
+        for number in range(50):
+            await stream.write(f"{number} ")
+            await anyio.sleep(gap_s)
+        await anyio.sleep(1)
+        assert parts == list(range(1, len(parts) + 1))
+        await anyio.sleep(60)
+        assert parts[-3:] == [0, 0, 0]
+
+
+async def test_a_part_out_of_order_says_which_one_is_missing(chat_client: Devices, group: str) -> None:
+    async with chat_client("ann") as ann, ann.stream(group) as stream:
+        part = ev.StreamPartCommand(group, stream.sent.message_id, 3, "c")
+        await stream._requests.ask(replace(part, part=1), 5)
+        with pytest.raises(PartOutOfOrderError) as raised:
+            await stream._requests.ask(part, 5)
+        assert raised.value.expected_part == 2
 
 
 async def test_a_cut_loses_nothing_on_either_side(
@@ -371,6 +406,7 @@ async def test_the_same_key_again_goes_on_to_the_end_alone(chat_client: Devices,
         async with ann.stream(group, client_msg_id="k") as second:
             await second.write("two")
             assert second.sent == first.sent
+        await end_of(ben)
         assert (await last(ben)).text == "two"
         assert second.acked_parts == 0
 

@@ -281,15 +281,20 @@ class MessageStream:
         """Send what is held, and say now and then that somebody is there, for as long as it is open at the server."""
         if self._known:  # from an earlier try, which may have written something else
             self._takes_parts = await self._asked(0, "") == 0
-        while self._is_heard:
-            if self._held and self._takes_parts:
-                await self._send_part()
-            else:
-                await self._wake.wait(ALIVE_S)
-                if self._is_heard and not (self._held and self._takes_parts):
-                    await self._asked(0, "")
             self._room.set()
-        self._room.set()
+        while self._is_heard:
+            with anyio.move_on_after(ALIVE_S) as silence:
+                await self._wait_for_more()
+            if silence.cancelled_caught:
+                await self._asked(0, "")
+            elif self._is_heard:
+                await self._send_part()
+            self._room.set()
+
+    async def _wait_for_more(self) -> None:
+        """Return once there is a part to send, or nothing is to be said any more."""
+        while self._is_heard and not (self._held and self._takes_parts):
+            await self._wake.wait()
 
     async def _send_part(self) -> None:
         text = "".join(self._held)

@@ -36,24 +36,14 @@ Place = tuple[str, int]
 
 
 class _Open:
-    """One stream: its parts are joined when somebody looks, so that a long one does not cost its length for each."""
+    """One stream, with all of its text: each part makes that anew, which is 60 KiB at most."""
 
-    __slots__ = ("_texts", "message_id", "parts")
+    __slots__ = ("message_id", "parts", "text")
 
     def __init__(self, message_id: str, parts: int, text: str) -> None:
         self.message_id = message_id
         self.parts = parts
-        self._texts = [text]
-
-    def add(self, text: str) -> None:
-        self.parts += 1
-        self._texts.append(text)
-
-    @property
-    def text(self) -> str:
-        if len(self._texts) > 1:
-            self._texts = ["".join(self._texts)]
-        return self._texts[0]
+        self.text = text
 
 
 class OpenStreams:
@@ -124,7 +114,8 @@ class OpenStreams:
         if event.part > known.parts + 1:
             self._ask(place)
             return None
-        known.add(event.text)
+        known.parts += 1
+        known.text += event.text
         return StreamGrew(event.conversation_id, known.message_id, event.seq, known.parts, known.text)
 
     def connected(self, start: Callable[[], object]) -> None:

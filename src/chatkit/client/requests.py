@@ -21,6 +21,7 @@ from ..errors import (
     ClosedError,
     ConnectionLostError,
     DeadlineExceededError,
+    PartOutOfOrderError,
     QueueFullError,
     refusal,
 )
@@ -204,6 +205,8 @@ def error_of(event: ev.ErrorEvent) -> ChatkitError:
     """The exception for an ERROR."""
     error = refusal(event.code, event.message, retryable=event.retryable, reason=event.reason)
     error.retry_after_s = retry_after_of(event.retry_after_ms)
+    if isinstance(error, PartOutOfOrderError) and isinstance(event.expected_part, int):
+        error.expected_part = event.expected_part
     return error
 
 
