@@ -145,6 +145,20 @@ export const tests = {
     equal((await stream.next()).value.message.seq > 9_990, true);
   },
 
+  async "of a streamed message the newest text waits for a slow reader, and crowds out nothing"() {
+    const w = await world();
+    const stream = w.client.events();
+    await w.connect(heads(0));
+    w.socket().says({ ...push(1), payload: { type: "STREAM", text: "" } });
+    const part = { event: "STREAM_PART", conversationId: "c-1", epoch: "e", messageId: "m-1", seq: 1, text: "a" };
+    for (let number = 1; number <= 10_001; number += 1) w.socket().says({ ...part, part: number });
+    w.socket().says(push(2));
+    w.client.close();
+    const told = [];
+    for await (const event of stream) if (event.type !== "status") told.push([event.type, event.parts ?? event.message?.seq]);
+    equal(told, [["caughtup", undefined], ["message", 1], ["streamgrew", 10_001], ["message", 2]]);
+  },
+
   async "`change` comes once a turn"() {
     const w = await world();
     await w.connect(heads(0));

@@ -15,7 +15,8 @@
  * - `recalled`: the message at `seq` was withdrawn.
  * - `edited`, `reaction`: what was said of the message at `seq`, which may be one that the user does not see. `edit.ends`: a streamed
  *   message ended with it, which is no correction.
- * - `streamgrew`: a streamed message grew; `text` is all of it so far. May be lost; a later one says more.
+ * - `streamgrew`: a streamed message grew; `text` is all of it so far. May be lost; a later one says more, and takes the
+ *   place of one that waits.
  * - `receipt`, `typing`, `presence`: somebody got further, is writing, came or went. May be lost.
  * - `conversation`: the user's set of conversations changed.
  * - `epoch`: a log was put back from a backup or replaced: forget what was shown of it above `keptSeq`.
@@ -48,13 +49,13 @@
  *   | {type: "overflow"}} ChatEvent
  */
 
-/** Events that wait for one reader, at most. */
+/** Events that wait for one reader, at most; of a streamed message the newest `streamgrew` alone. */
 export const EVENTS_MAX = 10_000;
 
 /** One reader of a client's events, for `for await`. Ends when the client is closed. */
 export class EventStream {
-  /** @type {ChatEvent[]} */
-  #waiting = [];
+  /** @type {Map<unknown, ChatEvent>} by `keyOf`, in their order */
+  #waiting = new Map();
   /** @type {((result: IteratorResult<ChatEvent, undefined>) => void)[]} */
   #readers = [];
   #isOver = false;
@@ -68,8 +69,9 @@ export class EventStream {
   put(event) {
     const reader = this.#readers.shift();
     if (reader) return reader({ done: false, value: event });
-    if (this.#waiting.length >= EVENTS_MAX) this.#waiting = [{ type: "overflow" }];
-    this.#waiting.push(event);
+    const key = keyOf(event);
+    if (this.#waiting.size >= EVENTS_MAX && !this.#waiting.has(key)) this.#waiting = new Map([["overflow", { type: "overflow" }]]);
+    this.#waiting.set(key, event);
   }
 
   /** Nothing more comes; what waits can still be read. */
@@ -80,15 +82,17 @@ export class EventStream {
 
   /** @returns {Promise<IteratorResult<ChatEvent, undefined>>} */
   next() {
-    const event = this.#waiting.shift();
-    if (event) return Promise.resolve({ done: false, value: event });
+    for (const [key, event] of this.#waiting) {
+      this.#waiting.delete(key);
+      return Promise.resolve({ done: false, value: event });
+    }
     if (this.#isOver) return Promise.resolve({ done: true, value: undefined });
     return new Promise((resolve) => this.#readers.push(resolve));
   }
 
   /** The loop was left. @returns {Promise<IteratorResult<ChatEvent, undefined>>} */
   return() {
-    this.#waiting = [];
+    this.#waiting.clear();
     this.end();
     this.ended(this);
     return Promise.resolve({ done: true, value: undefined });
@@ -97,4 +101,9 @@ export class EventStream {
   [Symbol.asyncIterator]() {
     return this;
   }
+}
+
+/** What takes the place of a waiting event has its key: what a streamed message says now, which is all of it. @param {ChatEvent} event */
+function keyOf(event) {
+  return event.type === "streamgrew" ? `${event.conversationId} ${event.seq}` : event;
 }
