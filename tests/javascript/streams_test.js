@@ -155,6 +155,18 @@ export const tests = {
     equal(asked.length, OPEN_MAX);
   },
 
+  async "whoever gives up before it begins leaves no empty message, if it never left"() {
+    const w = await world();
+    const giveUp = new AbortController();
+    const starting = w.client.stream("c-1", "", { signal: giveUp.signal });
+    await shortly();
+    equal(w.client.pending().map(({ payload }) => payload.type), ["STREAM"]);
+    giveUp.abort(new Error("enough"));
+    equal([(await rejects(starting)).message, w.client.pending()], ["enough", []]);
+    await w.connect(heads(0));
+    equal(w.said().filter(({ event }) => event === "SEND_MSG"), []);
+  },
+
   async "one part is under way, and what is written meanwhile is joined"() {
     const w = await writing({ fallbackText: "…" });
     equal(w.begun.payload, { type: "STREAM", text: "To", fallbackText: "…" });

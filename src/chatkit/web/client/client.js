@@ -253,7 +253,8 @@ export class ChatClient extends HttpClient {
    * @param {string} [text] what it begins with
    * @param {{replyTo?: Named, fallbackText?: string, clientMsgId?: string, signal?: AbortSignal}} [options] `fallbackText`: shown by
    *   clients that do not know of streams, until its end; `clientMsgId`: its key for ever, at most 124 characters; its end has the
-   *   key with `-end` after it, or `-cut`. A stream that an earlier try began under it goes on without parts: its end is what counts
+   *   key with `-end` after it, or `-cut`. A stream that an earlier try began under it goes on without parts: its end is what counts. `signal`
+   *   ends the waiting, and takes back a beginning that never left; one that may have left comes as an empty message, which is cut off
    * @returns {Promise<import("./message_stream.js").MessageStream>} once its beginning is durable
    * @throws {ChatError} as `send`
    */
@@ -264,6 +265,7 @@ export class ChatClient extends HttpClient {
       online: () => this.#untilOnline(),
       ask: (event) => this.#session.requests.ask(event),
       send: (payload, sending) => this.send(conversationId, payload, sending),
+      cancel: (key) => this.cancel(conversationId, key),
       streams: this.#session.logs.streams,
       changed: () => this.#feed.changed(),
     });

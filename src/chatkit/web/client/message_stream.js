@@ -33,13 +33,16 @@ const NOT_QUEUED = new Set(["BAD_REQUEST", "TOO_LARGE", "STORAGE", "QUEUE_FULL"]
  * @param {{fallbackText?: string, clientMsgId?: string, replyTo?: Named, signal?: AbortSignal}} options
  * @param {import("./types.js").Ports & Pick<Parts, "ended" | "online" | "ask"> & {
  *   send: (payload: Payload, options: {clientMsgId: string, replyTo?: Named, signal?: AbortSignal}) => Promise<Sent>,
- *   streams: import("./open_streams.js").OpenStreams, changed: () => void}} parts
+ *   cancel: (clientMsgId: string) => unknown, streams: import("./open_streams.js").OpenStreams, changed: () => void}} parts
  */
 export async function beginStream(conversationId, text, { fallbackText, clientMsgId, ...options }, parts) {
   const key = clientMsgId ?? randomId("w-");
   const keys = { WHOLE: checkedClientMsgId(`${key}-end`), CUT_OFF: checkedClientMsgId(`${key}-cut`) };
   const payload = { type: "STREAM", text, ...(fallbackText !== undefined && { fallbackText }) };
-  const sent = await parts.send(payload, { ...options, clientMsgId: key });
+  const sent = await parts.send(payload, { ...options, clientMsgId: key }).catch((error) => {
+    if (options.signal?.aborted) parts.cancel(key); // nobody would write into it
+    throw error;
+  });
   const begun = typeof sent.payload?.text === "string" ? sent.payload.text : text; // a moderator may have had it begin otherwise
   const { messageId, seq } = sent;
   const place = { conversationId, messageId, seq };
