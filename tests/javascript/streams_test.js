@@ -276,7 +276,21 @@ export const tests = {
     await w.parts();
     w.refuse("STREAM_ENDED", { reason: "RECALLED" });
     await shortly();
-    for (const call of [w.stream.write("x"), w.stream.end(), w.stream.cutOff()]) equal((await rejects(call)).code, "STREAM_ENDED");
+    for (const call of [w.stream.write("x"), w.stream.end()]) equal((await rejects(call)).code, "STREAM_ENDED");
+    equal([await w.stream.cutOff(), w.client.pending("c-1")], [null, []]);
+  },
+
+  async "an end that a recall was faster than is told to its caller, and nothing of it stays"() {
+    for (const ending of ["end", "cutOff"]) {
+      const w = await writing();
+      const ended = w.stream[ending]();
+      const caught = ending === "end" ? rejects(ended) : null;
+      const [[clientMsgId]] = await w.ends();
+      w.told.splice(0);
+      w.socket().says({ event: "ERROR", code: "STREAM_ENDED", reason: "RECALLED", message: "no", retryable: false, conversationId: "c-1", clientMsgId });
+      equal([(await caught)?.code, await w.stream.cutOff()], [caught ? "STREAM_ENDED" : undefined, null], ending);
+      equal([w.client.pending("c-1"), w.told, caught ? null : await ended], [[], [], null], ending);
+    }
   },
 
   async "one of an earlier try asks how far that came, and leaves the parts of it alone"() {

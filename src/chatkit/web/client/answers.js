@@ -7,7 +7,7 @@
 /** @typedef {import("./types.js").WireEvent} WireEvent */
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 
-import { ChatError, errorOf } from "./errors.js";
+import { ChatError, errorOf, isRecalled } from "./errors.js";
 import { keyOf } from "./resend.js";
 import { entryOf, sentOf } from "./told.js";
 
@@ -97,7 +97,7 @@ export class Answers {
   /** @param {string} key @param {ChatError} error */
   #failed(key, error, answered = true) {
     const send = this.parts.outbox.fail(key, error, answered);
-    if (!send) return; // the log has shown it all the same
+    if (!send || isRecalled(error)) return; // the log has shown it all the same, or that there is nothing to end
     const { conversationId, clientMsgId, payload } = send;
     this.parts.emit("failed", { conversationId, clientMsgId, payload, error });
   }

@@ -25,6 +25,11 @@ export class ChatError extends Error {
   }
 }
 
+/** Whether it says of a streamed message that it was recalled. @param {unknown} error */
+export function isRecalled(error) {
+  return error instanceof ChatError && error.code === "STREAM_ENDED" && error.reason === "RECALLED";
+}
+
 /**
  * The error that an ERROR event tells of.
  *

@@ -14,7 +14,7 @@
 
 import { nextDelay } from "./backoff.js";
 import { randomId } from "./device.js";
-import { ChatError } from "./errors.js";
+import { ChatError, isRecalled } from "./errors.js";
 import { checkedClientMsgId, payloadOf, textBytes } from "./validate.js";
 
 const PART_BYTES_MAX = 8 * 1024;
@@ -131,9 +131,15 @@ export class MessageStream {
     return this.#end(content ?? this.text, "WHOLE");
   }
 
-  /** End it as it is, for it will not be finished; resolves once that is durable. @returns {Promise<Sent>} @throws {ChatError} as `end` */
+  /** End it as it is, for it will not be finished; resolves once that is durable, with null where the message was recalled: then
+   * nothing is left to end. @returns {Promise<Sent | null>} @throws {ChatError} as `end`, without STREAM_ENDED */
   async cutOff() {
-    return this.#end(this.text, "CUT_OFF");
+    try {
+      return await this.#end(this.text, "CUT_OFF");
+    } catch (error) {
+      if (isRecalled(error)) return null;
+      throw error;
+    }
   }
 
   /** @param {string | Payload} content @param {StreamEnd} ends */
@@ -206,7 +212,7 @@ export class MessageStream {
   /** No part is taken any more. After a recall, or the end of the client, nothing is. @param {ChatError} error */
   #noParts(error) {
     this.#takesParts = false;
-    if (error.code === "CLOSED" || (error.code === "STREAM_ENDED" && error.reason === "RECALLED")) this.#failure = error;
+    if (error.code === "CLOSED" || isRecalled(error)) this.#failure = error;
     if (STILL_OPEN.has(error.code)) this.#wake();
     else this.#over();
     return null;

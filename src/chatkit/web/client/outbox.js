@@ -8,7 +8,7 @@
 /** @typedef {import("./types.js").Sent} Sent */
 
 import { nextDelay } from "./backoff.js";
-import { ChatError } from "./errors.js";
+import { ChatError, isRecalled } from "./errors.js";
 import { keyOf, ResendQueue, SUSPECT_AFTER } from "./resend.js";
 
 const ANSWER_WAIT_MS = 60_000;
@@ -116,10 +116,13 @@ export class Outbox {
   }
 
   /** A refusal that no repetition can change; not `answered`: word of it, which answers no send. Returns the message if it was
-   * pending. @param {string} key @param {ChatError} error */
+   * pending. The end of a stream that was recalled is not kept: there is nothing to say again. @param {string} key @param {ChatError} error */
   fail(key, error, answered = true) {
     const send = this.#queue.resolve(key, answered);
-    if (send) {
+    if (send && isRecalled(error)) {
+      this.#remove([send]);
+      this.#answer(key, (waiter) => waiter.reject(error));
+    } else if (send) {
       this.#failed.set(key, { send, error });
       const [oldest] = this.#failed.keys();
       if (this.#failed.size > FAILED_MAX && oldest !== undefined) this.#discard(oldest);
