@@ -147,7 +147,8 @@ def _past_lacks(index: Index, log: LogView, past: Past) -> str | None:
     wanted = log.visible_seqs(call.user_id, 0, end)
     seqs = [entry.seq for entry in past.entries]
     if limit is not None:
-        room = max(0, limit - sum(seq > end for seq in seqs))
+        others = set(seqs).difference(wanted)  # newer, or of the time between two memberships
+        room = max(0, limit - len(others))
         wanted = wanted[len(wanted) - min(room, len(wanted)) :]
     if not lasting and wanted:
         oldest = min(seqs, default=wanted[-1])
