@@ -33,6 +33,9 @@ PresenceState = Literal["ONLINE", "AWAY", "OFFLINE"]
 Payload = dict[str, Any]
 """A message's content: an I-JSON object with a `type`. See docs/protocol.md#payloads."""
 
+NO_MESSAGES = frozenset({"MEMBER", "RECALL", "EDIT", "REACTION", "PINNED", "TITLE"})
+"""Types of entries that are no message of anybody: never unread, and no preview in a list."""
+
 
 class Identity(msgspec.Struct, frozen=True):
     """Who a token proves its bearer to be.
@@ -143,6 +146,12 @@ class Message(msgspec.Struct, frozen=True):
         RECALLED, or one of a newer server."""
         kind = self.payload.get("type")
         return kind if isinstance(kind, str) else ""
+
+    @property
+    def is_user_message(self) -> bool:
+        """Whether it is a message of a user, or the place of one that was recalled; else it notes something: who came,
+        an edit, a reaction, a pin, a title, a recall. Of a type that this version does not know: True."""
+        return self.type not in NO_MESSAGES
 
     @property
     def edit(self) -> Edit | None:

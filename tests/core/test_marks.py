@@ -32,6 +32,13 @@ def shown(*naming: Message, marks: Marks | None = None) -> Message:
     return found
 
 
+def test_what_notes_something_is_no_users_message() -> None:
+    for kind in ("MEMBER", "RECALL", "EDIT", "REACTION", "PINNED", "TITLE"):
+        assert not message(1, {"type": kind}).is_user_message, kind
+    for kind in ("TEXT", "STREAM", "IMAGE", "VOICE", "FILE", "CUSTOM", "RECALLED", "OF_A_NEWER_SERVER"):
+        assert message(1, {"type": kind}).is_user_message, kind
+
+
 def test_the_last_edit_is_shown_in_whatever_order_they_come() -> None:
     for naming in permutations([edited(2, "hell"), edited(5, "hello"), edited(3, "hel")]):
         found = shown(*naming)

@@ -23,7 +23,6 @@ from ..types import ConversationSummary, Message
 from ..wire import http as wire
 from ..wire.codec import JSON
 from ..wire.events import PAGE_MAX, SEQ_MAX
-from ..wire.payload import NO_MESSAGES
 from .conversation import Conversation, Conversations, Preview
 from .inbox import Batches
 from .outbox import Cursors
@@ -211,7 +210,7 @@ class ConversationList:
         while left > 0:
             found = self._store.messages(conversation.id, before_seq, min(count, left))
             for message in reversed(found):
-                if message.type not in NO_MESSAGES and message.seq not in edits:
+                if message.is_user_message and message.seq not in edits:
                     return message
                 named = message.payload.get("edits") if message.type == "RECALL" else None
                 if isinstance(named, list):

@@ -53,7 +53,7 @@ class AboutApi:
         return json_response(conversation_result(outcome.conversation))
 
     async def _retitle(self, call: Call, conversation_id: str, body: wire.UpdateBody) -> None:
-        """Send a TITLE entry with what is another than before: past the moderator, as all that users write."""
+        """Send a TITLE entry with what is another than before; a moderator is asked about it first."""
         title = None if body.title is UNSET else body.title
         description = None if body.description is UNSET else body.description
         if (title, description) == (None, None):

@@ -236,7 +236,7 @@ class Engine:
         return await self.append_and_wait(pending)
 
     async def append_and_wait(self, pending: PendingCommand) -> Sent:
-        """A message past the moderator, if there is one. Raises as `execute` does, and HeldError."""
+        """Send a message; a moderator is asked about it first. Raises as `execute` does, and HeldError."""
         outcome = await self._wait(pending, Appended, self._submit_send)
         assert isinstance(pending.command, Append)
         return sent_of(pending.command, outcome)

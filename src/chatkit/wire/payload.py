@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import BadRequestError, TooLargeError
+from ..types import NO_MESSAGES
 from .events import (
     PAYLOAD_BYTES_MAX,
     SEQ_MAX,
@@ -27,9 +28,6 @@ from .events import (
 DEPTH_MAX = 32
 RECALLED = b'{"type":"RECALLED"}'
 """The canonical payload of every recalled slot."""
-
-NO_MESSAGES = frozenset({"MEMBER", "RECALL", "EDIT", "REACTION", "PINNED", "TITLE"})
-"""Types of entries that are no message of anybody: never unread, and no preview in a list."""
 
 NO_ACTIVITY = frozenset({"RECALL", "EDIT", "REACTION", "PINNED"})
 """Types of entries that say something of an older one: they bring no conversation to the front of a list."""

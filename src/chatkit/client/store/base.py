@@ -193,7 +193,7 @@ class LocalStore(Protocol):
     def unread(self, conversation_id: str, after_seq: int, user_id: str) -> int:
         """How many stored messages above a seq are of others and not recalled; at most `UNREAD_MAX`.
 
-        Entries that are no message (`wire.payload.NO_MESSAGES`) do not count.
+        Entries that are no message (`types.NO_MESSAGES`) do not count.
         """
 
     def unread_mentions(self, conversation_id: str, after_seq: int) -> int:

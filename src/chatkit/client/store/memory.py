@@ -15,8 +15,8 @@ from ...core.resend import Key, PendingSend
 from ...core.sizes import ENTRY_BYTES
 from ...core.timeline import tombstone
 from ...errors import ConfigurationError
-from ...types import Marks, Message
-from ...wire.payload import NO_MESSAGES, RECALLED
+from ...types import NO_MESSAGES, Marks, Message
+from ...wire.payload import RECALLED
 from .base import Change, Progress, Record, payload_bytes
 
 _decode_marks = msgspec.json.Decoder(Marks).decode

@@ -25,8 +25,8 @@ from ...drivers.migrations import migrate, migration_files
 from ...drivers.sqlite import DamagedError as DamagedPageError
 from ...drivers.sqlite import DamagedFileError, DamagedRowError, SqliteError, open_sqlite
 from ...errors import ConfigurationError, ConflictError, DamagedError, UnavailableError
-from ...types import Marks, Message
-from ...wire.payload import NO_MESSAGES, RECALLED
+from ...types import NO_MESSAGES, Marks, Message
+from ...wire.payload import RECALLED
 from .base import Change, Progress, Record, payload_bytes
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Messages on their way past the moderator: one lane for each sender and conversation, first in, first out.
+"""Messages that the moderator is asked about: one lane for each sender and conversation, first in, first out.
 
 What is with the moderator stays in its lane until its verdict is there, and nothing else of that lane goes to it
 meanwhile: so verdicts come in the order of the messages, however long each takes. Used by `stage`.

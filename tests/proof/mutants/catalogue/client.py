@@ -119,7 +119,7 @@ MUTANTS = (
         (
             Edit(
                 CONVERSATION_LIST,
-                "                if message.type not in NO_MESSAGES and message.seq not in edits:\n"
+                "                if message.is_user_message and message.seq not in edits:\n"
                 "                    return message\n",
                 "                return message\n",
             ),
