@@ -21,7 +21,7 @@ function world(...answers) {
 }
 
 const json = (body, status = 200) => [JSON.stringify(body), { status }];
-const LIST = json({ conversations: [{ conversationId: "c", title: "Trip", lastActivityTs: 5, memberRole: "ADMIN" }], nextCursor: null });
+const LIST = json({ conversations: [{ conversationId: "c", type: "GROUP", title: "Trip", lastActivityTs: 5, memberRole: "ADMIN" }], nextCursor: null });
 const MEMBERS = json({ title: "Trip", memberIds: ["ann", "ben"], memberCount: 2 });
 const LIMITED = json({ code: "RATE_LIMITED", detail: "too many requests", retryable: true, retryAfterMs: 2_000 }, 429);
 
@@ -34,6 +34,13 @@ export const tests = {
     equal([title, memberIds, w.timers.map((timer) => timer.delayMs)], ["Trip", null, [2_500]]);
     await w.timers[0].action();
     equal([w.conversations.get("c").memberIds, w.timers.length], [["ann", "ben"], 1]);
+  },
+
+  async "who is a member is called so in a group, and between two there are no roles"() {
+    for (const [row, role] of [[{ type: "GROUP" }, "MEMBER"], [{ type: "GROUP", memberRole: "OWNER" }, "OWNER"], [{ type: "GROUP", memberRole: "NEW" }, "MEMBER"], [{ type: "SINGLE" }, null]]) {
+      const w = world(json({ conversations: [{ conversationId: "c", title: "", ...row }], nextCursor: null }), MEMBERS);
+      equal([w.conversations.get("c").role, await w.directory.refresh(), w.conversations.get("c").role], [null, undefined, role]);
+    }
   },
 
   async "of one conversation, pages are read until it is found"() {

@@ -164,7 +164,13 @@ function answerOf(status, text) {
 
 /** @param {any} row @returns {Member} */
 function memberOf({ userId, memberRole, joinedSeq, silencedUntil }) {
-  return { userId, role: ROLES.has(memberRole) ? memberRole : "MEMBER", joinedSeq, silencedUntil: silencedUntil ?? 0 };
+  return { userId, role: roleOf(memberRole), joinedSeq, silencedUntil: silencedUntil ?? 0 };
+}
+
+/** A role as apps know it: one that is not said, or is of a newer server, counts as MEMBER.
+ * @param {any} memberRole @returns {Member["role"]} */
+export function roleOf(memberRole) {
+  return ROLES.has(memberRole) ? memberRole : "MEMBER";
 }
 
 /** @param {any} row @returns {UserPresence} */

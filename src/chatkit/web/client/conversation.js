@@ -24,11 +24,12 @@ export class Conversation {
   title = "";
   /** What a group is for; "" if nobody said. */
   description = "";
-  /** @type {string[] | null} the first 200 by id; null until known */
+  /** @type {string[] | null} the first 200 by id; null until known, and for a moment after it changed */
   memberIds = null;
   /** @type {number | null} */
   memberCount = null;
-  /** @type {string | null} the user's own role in a group, such as OWNER, ADMIN or MEMBER */
+  /** @type {import("./api.js").Member["role"] | null} the user's own role in a group; null until known, and where there are no roles,
+   * between two */
   role = null;
   lastActivityTs = 0;
   /** @type {number} no notifications before this time, in Unix milliseconds; 0: not muted */

@@ -3,6 +3,7 @@
 
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 
+import { roleOf } from "./api.js";
 import { nextDelay } from "./backoff.js";
 import { ChatError } from "./errors.js";
 
@@ -77,7 +78,7 @@ export class Directory {
     for (const row of await this.parts.api.conversations(enough)) {
       const conversation = this.owner.conversations.get(row.conversationId);
       if (!conversation) continue; // HEADS or its first entry makes it known
-      conversation.role = row.memberRole ?? null;
+      conversation.role = row.type === "GROUP" ? roleOf(row.memberRole) : null;
       conversation.listed(row);
       conversation.previewed(row);
       this.owner.changed(conversation);

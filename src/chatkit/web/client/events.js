@@ -7,8 +7,8 @@
 /**
  * Every event of a client, by its `type`. Events of messages come once each, in the order of their conversation.
  *
- * - `message`: an entry of a log: somebody's message, one's own from another device, or a MEMBER entry. `live`: it came as it
- *   was written, not by catching up.
+ * - `message`: an entry of a log: somebody's message, one's own from another device, or a MEMBER, TITLE or PINNED entry, which
+ *   `isUserMessage` tells apart. `live`: it came as it was written, not by catching up.
  * - `sent`: a message of this client is stored on the server; with a `payload` that may be another one than was sent.
  * - `held`: a moderator looks at a message of this client first; `sent` or `failed` follows.
  * - `failed`: refused for good; it stays in `pending()` until `cancel` takes it away.
@@ -18,7 +18,8 @@
  * - `streamgrew`: a streamed message grew; `text` is all of it so far. May be lost; a later one says more, and takes the
  *   place of one that waits.
  * - `receipt`, `typing`, `presence`: somebody got further, is writing, came or went. May be lost.
- * - `conversation`: the user's set of conversations changed.
+ * - `conversation`: the user's set of conversations changed; with the `change` UPDATED it is one of them that did, such
+ *   as its title, a role, or the user's mute.
  * - `epoch`: a log was put back from a backup or replaced: forget what was shown of it above `keptSeq`.
  * - `caughtup`: everything that was missed is here; once per connection.
  * - `status`: the connection is another way now.
