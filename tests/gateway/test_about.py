@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import httpx
 import pytest
 
 from chatkit import ChatApi, ChatServer, Identity, asgi_app
+from chatkit.archive.directory import DirectoryArchive
 from chatkit.errors import ContentRefusedError, ForbiddenError, HeldError, NotFoundError
 from chatkit.ports import SystemIds
+from chatkit.server.archiving.config import ArchiveConfig
 from chatkit.server.moderation.verdicts import Allow, Hold, ModeratorVerdict, Refuse, Rewrite, Submission
 from chatkit.storage.memory import MemoryStore
+from chatkit.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -116,7 +120,9 @@ async def test_what_is_so_already_adds_nothing(server: ChatServer, http: httpx.A
         ]
 
 
-async def test_pins_read_as_pages_do(server: ChatServer, http: httpx.AsyncClient) -> None:
+async def test_pins_read_as_pages_do(
+    server: ChatServer, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with api(http, "ann") as ann, api(http, "ben") as ben, api(http, "eve") as eve:
         first, second = [await ann.send("g-1", text) for text in ("helo", "two")]
         named = {"messageId": first.message_id, "seq": first.seq}
@@ -126,7 +132,9 @@ async def test_pins_read_as_pages_do(server: ChatServer, http: httpx.AsyncClient
             await ann.send("g-1", pin)
         await ben.send("g-1", {"type": "REACTION", **named, "reaction": "+1"})
 
-        pins = await ben.pins("g-1")
+        with monkeypatch.context() as patched:
+            patched.setattr(server.sync, "_log", None)  # no page is read for any of them
+            pins = await ben.pins("g-1")
         assert [it.message and it.message.text for it in pins] == ["two", "hello"]
         assert pins[1].message is not None
         assert [it.reaction for it in pins[1].message.reactions] == ["+1"]
@@ -137,3 +145,27 @@ async def test_pins_read_as_pages_do(server: ChatServer, http: httpx.AsyncClient
             assert await zoe.pins("g-1") == []
         with pytest.raises(NotFoundError):
             await eve.pins("g-1")
+
+
+async def test_a_pinned_message_of_the_archive_is_listed_with_its_words(tmp_path: Path) -> None:
+    store, archive = (
+        SqliteStore(tmp_path / "chat.db", ids=SystemIds()),
+        DirectoryArchive(tmp_path / "archive"),
+    )
+    archiving = ArchiveConfig(after_s=0.001, keep_entries=1, interval_s=3600.0)
+    async with ChatServer(store=store, authenticate=by_name, archive=archive, archiving=archiving) as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g-1")
+        old = await server.send("g-1", "ann", "an old word", client_msg_id="old")
+        await server._archiving.run()
+        await server.send("g-1", "ann", "new", client_msg_id="new")
+        pin = {"type": "PINNED", "messageId": old.message_id, "seq": old.seq, "pinned": True}
+        await server.send("g-1", "ann", pin, client_msg_id="pin")
+        await server._archiving.run()
+        assert (await store.entries("g-1", 1, 1))[0].payload == b""
+
+        transport = httpx.ASGITransport(asgi_app(server))
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://chat.test") as http,
+            api(http, "ben") as ben,
+        ):
+            assert [it.message and it.message.text for it in await ben.pins("g-1")] == ["an old word"]

@@ -248,7 +248,7 @@ async def test_mentions_pins_and_titles_come_along(store: MemoryStore, tmp_path:
         (row,) = await store.conversations(user, None, None, 9)
         (found,) = await other.conversations(user, None, None, 9)
         assert (found.title, found.description) == (row.title, row.description) == ("Cake", "at four")
-        assert await other.pins("g", user) == await store.pins("g", user) != []
+        assert await other.pins("g", user, 0) == await store.pins("g", user, 0) != []
     assert full_report(str(tmp_path / "chat.db")).findings == []
     await other.aclose()
 

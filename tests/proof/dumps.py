@@ -164,7 +164,7 @@ async def _about(store: Store, conversation_id: str, entries: Sequence[Entry]) -
     if not members:
         return None
     found = await store.conversation(conversation_id, members[0])
-    pins = [(it.seq, it.pinned_by_seq) for it in await store.pins(conversation_id, members[0])]
+    pins = [(it.seq, it.pinned_by_seq) for it in await store.pins(conversation_id, members[0], 0)]
     return About(members[0], found.title, found.description, pins)
 
 

@@ -74,9 +74,9 @@ class AboutApi:
                 pin.by_id,
                 pin.at_ms,
                 pin.pinned_by_seq,
-                UNSET if entry is None else log_entry(entry, JSON),
+                UNSET if pin.entry is None else log_entry(pin.entry, JSON),
             )
-            for pin, entry in found
+            for pin in found
         ]
         return json_response(wire.PinsResult(rows))
 

@@ -14,7 +14,7 @@ from ..core.connection import State
 from ..core.log.marks import StoredMarks
 from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
 from ..observability.instrument import Instruments
-from ..storage.base import Entry, Page, PinRow, Store
+from ..storage.base import Page, PinRow, Store
 from ..wire import events as ev
 from ..wire.payload import RECALLED
 from .allowance import Allowance
@@ -153,26 +153,25 @@ class Sync:
             raise ConflictError("the log has another epoch; drop the cursor and sync afresh")
         return page
 
-    async def pins(self, conversation_id: str, user_id: str) -> list[tuple[PinRow, Entry | None]]:
+    async def pins(self, conversation_id: str, user_id: str) -> list[PinRow]:
         """What is pinned of what a member may read, pinned last first, with the messages that a page has room for.
 
         Raises:
             As `page`.
         """
+        found, room = [], self._config.page_bytes_max
         async with self._reads.turn(user_id):
-            pins = await self._log.pins(conversation_id, user_id)
-            found: list[tuple[PinRow, Entry | None]] = []
-            room = self._config.page_bytes_max
-            for it in pins:
-                if room <= 0:
-                    found.append((it, None))
-                    continue
-                page = await self._log.page(conversation_id, user_id, it.seq - 1, 1, room, history=True)
-                entry = page.entries[0] if page.entries else None
-                if entry is not None and entry.seq == it.seq and entry.payload != RECALLED:
-                    found.append((it, entry))  # else it was recalled or has expired just now
+            for it in await self._store.pins(conversation_id, user_id, room):
+                entry = it.entry if room > 0 else None
+                if entry is not None and not entry.payload:  # the archive has its body
+                    page = await self._log.page(conversation_id, user_id, it.seq - 1, 1, room, history=True)
+                    entry = page.entries[0] if page.entries else None
+                    if entry is None or entry.seq != it.seq or entry.payload == RECALLED:
+                        continue  # it was recalled or has expired just now
+                if entry is not None:
                     room -= len(entry.payload) + StoredMarks(entry.edit, entry.reactions).size_bytes
-            return found
+                found.append(it._replace(entry=entry))
+        return found
 
     def _reading(self, session: Session) -> _Reading:
         return self._readings.setdefault(session, _Reading())

@@ -14,7 +14,7 @@ All seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milli
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -133,6 +133,7 @@ from .blobs import (
     BlobRow as BlobRow,
     DueBlob as DueBlob,
 )
+from .pins import PinReader as PinReader, PinRow as PinRow
 from .streams import IdleStream as IdleStream, StreamReader as StreamReader
 from .audit import (
     AuditFilter as AuditFilter,
@@ -612,24 +613,8 @@ class CommandStore(Protocol):
         """
 
 
-class PinRow(NamedTuple):
-    """A pinned message: its seq, that of the PINNED entry, who pinned it and when."""
-
-    seq: int
-    pinned_by_seq: int
-    by_id: str
-    at_ms: int
-
-
 class LogReader(Protocol):
     """Reads of the log."""
-
-    async def pins(self, conversation_id: str, user_id: str) -> list[PinRow]:
-        """What is pinned of what the user may read, pinned last first; at most `PINS_MAX`. Nothing of it has expired.
-
-        Raises:
-            NotFoundError: No such conversation, or `user_id` is no member now.
-        """
 
     async def page(
         self,
@@ -886,6 +871,7 @@ class RestoreReader(Protocol):
 class Store(
     CommandStore,
     LogReader,
+    PinReader,
     MemberReader,
     CursorReader,
     AccessReader,

@@ -19,7 +19,7 @@ from ...archive.format import DamagedObjectError
 from ...core.log.cold import ColdRange
 from ...core.log.reads import last_that_fits
 from ...errors import RefusedError, UnavailableError
-from ...storage.base import Entry, LogReader, Page, PinRow
+from ...storage.base import Entry, LogReader, Page
 from ...storage.cold import Archivable
 from .config import ArchiveConfig
 from .kept import Bodies, KeptBodies
@@ -76,10 +76,6 @@ class ArchiveReader:
 
         page, entries = await self._filled(conversation_id, read)
         return page if entries is page.entries else _cut(page, entries, bytes_max)
-
-    async def pins(self, conversation_id: str, user_id: str) -> list[PinRow]:
-        """As `LogReader.pins`, which needs no body."""
-        return await self._log.pins(conversation_id, user_id)
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[Entry]:
         """As `LogReader.entries`, with all bodies. Raises as `page` does."""

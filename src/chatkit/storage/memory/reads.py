@@ -18,6 +18,7 @@ from ...core.policy import Policy
 from ...core.visibility import is_visible, ranges_after, readable
 from ...wire.payload import RECALLED
 from .. import base
+from ..pins import seqs_that_fit
 from . import blobs, moderation, references
 from .audit import MemoryAuditReads
 from .load import load
@@ -38,7 +39,7 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
             raise not_found()
         return log
 
-    async def pins(self, conversation_id: str, user_id: str) -> list[base.PinRow]:
+    async def pins(self, conversation_id: str, user_id: str, bytes_max: int) -> list[base.PinRow]:
         """What is pinned."""
         log = self._joined(conversation_id, user_id)
         seen = [
@@ -47,7 +48,15 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
             if seq > log.floor_seq and is_visible(readable(log.members[user_id]), seq)
         ]
         rows = [(seq, log.rows[by_seq - 1]) for by_seq, seq in sorted(seen, reverse=True)]
-        return [base.PinRow(seq, row.seq, row.sender_id, row.server_ts) for seq, row in rows]
+        pinned = [base.PinRow(seq, row.seq, row.sender_id, row.server_ts) for seq, row in rows]
+        shown = marks_in(log, [(it.seq, it.seq) for it in pinned], readable(log.members[user_id]))
+        said = {it.seq: (log.rows[it.seq - 1], shown.get(it.seq, NO_MARKS)) for it in pinned}
+        sizes = {seq: len(_payload(log, row)) + marks.size_bytes for seq, (row, marks) in said.items()}
+        entries = {
+            seq: _entry(log, said[seq][0], user_id, said[seq][1])
+            for seq in seqs_that_fit(pinned, sizes, bytes_max)
+        }
+        return [it._replace(entry=entries.get(it.seq)) for it in pinned]
 
     async def page(
         self,

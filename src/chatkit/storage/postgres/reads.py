@@ -51,6 +51,7 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
+from ..pins import seqs_that_fit
 from ..recent import page_of, rows_shown
 from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .references import marks
@@ -333,9 +334,23 @@ async def joined(connection: Connection, conversation_id: str, user_id: str) -> 
     return found
 
 
-async def pins(connection: Connection, conversation_id: str, user_id: str) -> list[PinRow]:
-    """What is pinned. Raises NotFoundError: not a member."""
-    return await pins_of(connection, (await joined(connection, conversation_id, user_id)).key, user_id)
+async def pins(connection: Connection, conversation_id: str, user_id: str, bytes_max: int) -> list[PinRow]:
+    """What is pinned. Raises as `page` does."""
+    found = await joined(connection, conversation_id, user_id)
+    pinned = await pins_of(connection, found.key, user_id)
+    if not pinned or bytes_max <= 0:
+        return pinned
+    spans = [(it.seq, it.seq) for it in pinned]
+    said = await marks(connection, user_id, [(found.key, *span) for span in spans])
+    shown = {seq: it for (_, seq), it in said.items()}
+    sizes = {
+        seq: size + shown.get(seq, NO_MARKS).size_bytes
+        for seq, size, _ in await _of_ranges(connection, SELECT_SIZES, found.key, spans)
+    }
+    spans = [(seq, seq) for seq in seqs_that_fit(pinned, sizes, bytes_max)]
+    rows = await _of_ranges(connection, SELECT_ENTRIES, found.key, spans)
+    entries = {row[0]: _entry(found, row, user_id, shown.get(row[0], NO_MARKS)) for row in rows}
+    return [it._replace(entry=entries.get(it.seq)) for it in pinned]
 
 
 async def page(

@@ -268,9 +268,9 @@ class PostgresStore:
         async with self._reading.transaction(READ) as connection:
             return await read(connection, *args, **kwargs)
 
-    async def pins(self, conversation_id: str, user_id: str) -> list[base.PinRow]:
+    async def pins(self, conversation_id: str, user_id: str, bytes_max: int) -> list[base.PinRow]:
         """What is pinned."""
-        return await self._read(reads.pins, conversation_id, user_id)
+        return await self._read(reads.pins, conversation_id, user_id, bytes_max)
 
     async def page(
         self,

@@ -48,6 +48,7 @@ from ..base import (
     message_id,
 )
 from ..body import body_fault
+from ..pins import seqs_that_fit
 from ..recent import page_of, rows_shown
 from ..unread import NOTHING, Place, Unread, UnreadCounts
 from .cold import cold_and_floor
@@ -286,9 +287,23 @@ SELECT_CONVERSATION_IDS = (
 )
 
 
-def pins(connection: Connection, conversation_id: str, user_id: str) -> list[PinRow]:
-    """What is pinned. Raises NotFoundError: not a member."""
-    return pins_of(connection, joined(connection, conversation_id, user_id).conversation.key, user_id)
+def pins(connection: Connection, conversation_id: str, user_id: str, bytes_max: int) -> list[PinRow]:
+    """What is pinned. Raises as `page` does."""
+    loaded = joined(connection, conversation_id, user_id).conversation
+    pinned = pins_of(connection, loaded.key, user_id)
+    if not pinned or bytes_max <= 0:
+        return pinned
+    cold_seq, _ = cold_and_floor(connection, loaded.key)
+    spans = [(loaded.key, it.seq, it.seq) for it in pinned]
+    shown = {seq: it for (_, seq), it in marks(connection, user_id, spans).items()}
+    sizes = {
+        seq: size + shown.get(seq, NO_MARKS).size_bytes
+        for seq, size, _ in select(connection, SELECT_SIZES, spans)
+    }
+    spans = [(loaded.key, seq, seq) for seq in seqs_that_fit(pinned, sizes, bytes_max)]
+    rows = _rows(connection, spans)
+    entries = {row[0]: _entry(loaded, row, user_id, cold_seq, shown.get(row[0], NO_MARKS)) for row in rows}
+    return [it._replace(entry=entries.get(it.seq)) for it in pinned]
 
 
 def page(

@@ -166,9 +166,9 @@ class SqliteStore:
                     for borrower in borrowers:
                         self._reader_limit.release_on_behalf_of(borrower)
 
-    async def pins(self, conversation_id: str, user_id: str) -> list[base.PinRow]:
+    async def pins(self, conversation_id: str, user_id: str, bytes_max: int) -> list[base.PinRow]:
         """What is pinned."""
-        return await self._read(reads.pins, conversation_id, user_id)
+        return await self._read(reads.pins, conversation_id, user_id, bytes_max)
 
     async def page(
         self,

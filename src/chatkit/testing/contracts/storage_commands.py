@@ -252,7 +252,7 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
         for user in users:
             shown.append(await answer_of(store.conversation(name, user)))
             shown.append(await answer_of(store.members(name, user, None, 100)))
-            shown.append(await answer_of(store.pins(name, user)))
+            shown.append(await answer_of(store.pins(name, user, 0)))
             page = await answer_of(store.page(name, user, 0, 200, 1_000_000))
             shown.append(page)
             shown.append(await answer_of(store.page(name, user, 0, 200, 1_000_000, history=True)))

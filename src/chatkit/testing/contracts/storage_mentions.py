@@ -18,6 +18,7 @@ from .storage_commands import (
     mentioning,
     one,
     pinned,
+    reacted,
     read,
     recall,
     refused,
@@ -148,15 +149,15 @@ class PinContract:
         await do(store, *(pinned("g", "ann", it) for it in (names[1], names[0])))
         await do(store, pinned("g", "ann", names[1], key="again"))
 
-        assert await store.pins("g", "bob") == [
+        assert await store.pins("g", "bob", 0) == [
             base.PinRow(2, 6, "ann", NOW),
             base.PinRow(3, 5, "ann", NOW),
         ]
         await do(store, pinned("g", "ann", names[1], unpin=True))
-        assert [it.seq for it in await store.pins("g", "bob")] == [2]
+        assert [it.seq for it in await store.pins("g", "bob", 0)] == [2]
         assert await unread(store, "bob") == (3, 0)
         await do(store, recall(names[0], "ann"))
-        assert await store.pins("g", "ann") == []
+        assert await store.pins("g", "ann", 0) == []
         acts = [(row.action, row.actor_id, row.seq, row.subject) for row in await store.audit("g")]
         assert acts[1:4] == [
             ("PINNED", "ann", 5, names[1]),
@@ -164,17 +165,32 @@ class PinContract:
             ("UNPINNED", "ann", 8, names[1]),
         ]
 
+    async def test_pinned_messages_come_along_as_pages_show_them(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), add("g", "ann", "cat"))
+        names = [await said(store, it) for it in ("one", "two", "three")]
+        await do(store, *(pinned("g", "ann", it) for it in (names[2], names[0])))
+        await do(store, edited("g", "ann", names[0], "better"), reacted("g", "bob", names[0], "+1"))
+        page = await store.page("g", "bob", 0, 200, 1_000_000)
+        shown = {it.message_id: it for it in page.entries}
+
+        assert [it.entry for it in await store.pins("g", "bob", 1_000_000)] == [
+            shown[names[0]],
+            shown[names[2]],
+        ]
+        assert [it.entry for it in await store.pins("g", "bob", 1)] == [shown[names[0]], None]
+        assert [it.entry for it in await store.pins("g", "bob", 0)] == [None, None]
+
     async def test_who_may_not_see_it_gets_none(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), single("s", "ann", "bob"))
         name = await said(store)
         other = await said(store, conversation_id="s")
         await do(store, pinned("g", "ann", name), add("g", "ann", "cat"), pinned("s", "bob", other))
 
-        assert [it.by_id for it in await store.pins("s", "ann")] == ["bob"]
-        assert await store.pins("g", "cat") == []
+        assert [it.by_id for it in await store.pins("s", "ann", 0)] == ["bob"]
+        assert await store.pins("g", "cat", 0) == []
         for outsider in ("dan", "eve"):
             try:
-                await store.pins("g", outsider)
+                await store.pins("g", outsider, 0)
             except NotFoundError:
                 continue
             raise AssertionError("an outsider was told what is pinned")
@@ -192,7 +208,7 @@ class PinContract:
         await do(store, pinned("g", "ann", names[0], key="again"), recall(names[0], "ann"))
         await do(store, pinned("g", "ann", names[-1], key="now"))
         await refused(store, pinned("g", "ann", names[0], key="recalled"), ForbiddenError)
-        assert len(await store.pins("g", "bob")) == PINS_MAX
+        assert len(await store.pins("g", "bob", 0)) == PINS_MAX
 
 
 class TitleContract:
