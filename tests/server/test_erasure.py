@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from chatkit.errors import BadRequestError, ConfigurationError, UnavailableError
+from chatkit.errors import BadRequestError, ConfigurationError, ForbiddenError, UnavailableError
 from chatkit.ports import SystemIds
 from chatkit.server.erasure import AT_ONCE, Erased
 from chatkit.server.person import lines_of
@@ -18,7 +19,7 @@ from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.verify import full_report
 
-from .harness import HarnessServer, Peer, login, serving, text
+from .harness import GatedStore, HarnessServer, Peer, login, serving, text
 
 MESSAGES = 2 * AT_ONCE + 7
 
@@ -80,6 +81,63 @@ async def test_a_second_time_does_nothing_more() -> None:
         assert await server.erase_user("ben", bodies="erase") == Erased(3, 0)
         assert await server.store.head_seqs(["g", "h", "s"]) == heads
         assert await server.erase_user("never-here", bodies="erase") == Erased(0, 0)
+
+
+async def test_who_edited_reacted_pinned_named_and_streamed_is_erased_to_the_end() -> None:
+    async with serving() as server:
+        await server.create_conversation("GROUP", "ben", ["ann"], conversation_id="g")
+        await server.create_conversation("GROUP", "ben", ["ann"], conversation_id="h")
+        sent = await server.send("g", "ben", "first", client_msg_id="k")
+        named = {"messageId": sent.message_id, "seq": sent.seq}
+        of_ben: list[dict[str, Any]] = [
+            {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": "edited"}},
+            {"type": "REACTION", **named, "reaction": "+1"},
+            {"type": "PINNED", **named, "pinned": True},
+            {"type": "TITLE", "title": "of ben"},
+            {"type": "STREAM", "text": "streamed"},
+        ]
+        for number, payload in enumerate(of_ben):
+            await server.send("g", "ben", payload, client_msg_id=f"k{number}")
+        await server.send("h", "ben", "body in h", client_msg_id="k")
+        ann = await login(server, "ann")
+
+        assert await server.erase_user("ben", bodies="erase") == Erased(2, 3)
+        store: Any = server.store
+        assert await store.erasures() == []
+        for conversation_id in "gh":
+            assert (await server.store.conversation(conversation_id, "ann")).member_ids == ("ann",)
+        ann.say(*({"event": "SYNC", "conversationId": it, "lastSeq": 0} for it in "gh"))
+        pages = await ann.hear("SYNC_PAGE", "SYNC_PAGE")
+        words = json.dumps([it["messages"] for it in pages])
+        assert [it in words for it in ("first", "edited", "streamed", "body in h")] == [False] * 4
+        assert [it in words for it in ("+1", "of ben")] == [True] * 2, "docs/privacy.md says so"
+
+
+async def test_a_message_that_is_refused_keeps_no_other_back() -> None:
+    class Refusing(GatedStore):
+        refuses = ""
+
+        async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+            refused = [isinstance(it, base.Recall) and it.message_id == self.refuses for it in commands]
+            rest = [it for it, no in zip(commands, refused, strict=True) if not no]
+            outcomes = iter(await super().commit(rest))
+            no_more = base.Refused(ForbiddenError("not this one"))
+            return [no_more if no else next(outcomes) for no in refused]
+
+    store = Refusing()
+    async with serving(store) as server:
+        await a_life(server)
+        (first,) = await store.messages_of("g", "ben", "", 1)
+        store.refuses = first.message_id
+        with pytest.raises(ForbiddenError, match="not this one"):
+            await server.erase_user("ben", bodies="erase")
+        assert [await bodies(server, it) for it in "ghs"] == [["body 0", "of ann"], [], []]
+        assert [it.user_id for it in await store.erasures()] == ["ben"], "it is tried again"
+        store.refuses = ""
+        with anyio.fail_after(60):
+            while await store.erasures():
+                await anyio.sleep(0.5)
+        assert await bodies(server, "g") == ["of ann"]
 
 
 async def test_what_was_cut_off_the_next_server_goes_on_with(tmp_path: Path) -> None:

@@ -176,11 +176,14 @@ class Erasures:
         await anyio.sleep(_REVOKED_WITHIN_S)  # what other nodes still store for them is found below
         await self._refuse_held(user_id)
         conversations = messages = 0
+        refused: list[RefusedError] = []
         async for place in places_of(self._store, user_id):
             conversations += 1
-            await self._leave(user_id, place)
+            await self._leave(user_id, place, refused)
             if erasure.erases_bodies:
-                messages += await self._erase_bodies(user_id, place.conversation_id)
+                messages += await self._erase_bodies(user_id, place.conversation_id, refused)
+        if refused:  # it has not ended, but all else is done
+            raise refused[0]
         by, done = erasure.by_id or None, (conversations, messages)
         await self._do(base.EndErasure(user_id, erasure.erases_bodies, by, *done, self.now_ms()), Done)
         return Erased(conversations, messages)
@@ -205,26 +208,37 @@ class Erasures:
                     )
             after = held[-1].held_id
 
-    async def _leave(self, user_id: str, place: Place) -> None:
+    async def _leave(self, user_id: str, place: Place, refused: list[RefusedError]) -> None:
         """End what there is of a user in a conversation; a SINGLE stays, for the other one."""
         now_ms = self.now_ms()
         if place.muted_until_ms and place.is_member:
-            await self._do(base.Mute(place.conversation_id, user_id, 0), Done)
+            await self._try(base.Mute(place.conversation_id, user_id, 0), Done, refused)
         if place.is_member and place.type == "GROUP":
-            await self._do(base.RemoveMember(place.conversation_id, None, user_id, now_ms), MembersChanged)
+            leave = base.RemoveMember(place.conversation_id, None, user_id, now_ms)
+            await self._try(leave, MembersChanged, refused)
 
-    async def _erase_bodies(self, user_id: str, conversation_id: str) -> int:
-        """Recall what a user wrote in a conversation; how many there were."""
-        count = 0
+    async def _erase_bodies(self, user_id: str, conversation_id: str, refused: list[RefusedError]) -> int:
+        """Recall the messages that a user wrote in a conversation, and their edits with them; how many there were."""
+        count, refused_before = 0, len(refused)
         async for some in messages_of(self._store, conversation_id, user_id, AT_ONCE):
-            left = [it.message_id for it in some if not it.is_recalled]
             now_ms = self.now_ms()
-            await self._each([base.Recall(it, None, 0, now_ms) for it in left], Recalled)
+            left = [it.message_id for it in some if it.kind == "USER" and not it.is_recalled]
+            recalls = [base.Recall(it, None, 0, now_ms) for it in left]
+            await for_each(lambda recall: self._try(recall, Recalled, refused), recalls)
             count += len(left)
-        return count
+        return count - (len(refused) - refused_before)
 
     async def _each(self, commands: Sequence[base.Command], expected: type[Any]) -> None:
         await for_each(lambda command: self._do(command, expected), commands)
+
+    async def _try(self, command: base.Command, expected: type[Any], refused: list[RefusedError]) -> None:
+        """One step; refused for good, it is added to `refused` and keeps nothing else back."""
+        try:
+            await self._do(command, expected)
+        except RefusedError as error:
+            if error.retryable:
+                raise
+            refused.append(error)
 
     async def _do(self, command: base.Command, expected: type[Any]) -> None:
         """One step, again while a retry may help. What is gone already is no refusal."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from ..core.log.outcomes import Entry, message_id
+from ..core.log.rules import Kind
 from ..types import ConversationType
 from ..wire.payload import RECALLED
 
@@ -86,15 +87,17 @@ class PlacePage(NamedTuple):
 
 
 class OwnMessage(msgspec.Struct, frozen=True):
-    """A message that a user wrote.
+    """A message that a user wrote, or what they said of one: an edit, a reaction, a pin, a title.
 
     Attributes:
+        kind: Which of these; only a USER is recalled, and its edits with it.
         payload: As everybody reads it: the tombstone of one that was recalled. Empty where the body is in an archive.
     """
 
     client_msg_id: str
     message_id: str
     seq: int
+    kind: Kind
     server_ts: int
     is_recalled: bool
     payload: bytes
@@ -136,8 +139,17 @@ def places(rows: Iterable[Sequence[Any]]) -> list[Place]:
 
 
 def own_message(
-    client_msg_id: str, key: int, epoch: str, seq: int, server_ts: int, is_recalled: bool, payload: bytes
+    client_msg_id: str,
+    key: int,
+    epoch: str,
+    seq: int,
+    kind: Kind,
+    server_ts: int,
+    is_recalled: bool,
+    payload: bytes,
 ) -> OwnMessage:
     """A message as it is shown."""
     shown = RECALLED if is_recalled else payload
-    return OwnMessage(client_msg_id, message_id(key, epoch, seq), seq, server_ts, bool(is_recalled), shown)
+    return OwnMessage(
+        client_msg_id, message_id(key, epoch, seq), seq, kind, server_ts, bool(is_recalled), shown
+    )

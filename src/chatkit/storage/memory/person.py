@@ -74,6 +74,7 @@ def _place(log: Conversation, user_id: str) -> Place:
 def _message(log: Conversation, seq: int) -> OwnMessage:
     row = log.rows[seq - 1]
     assert row.client_msg_id is not None, "it was found by it"
+    is_recalled = seq in log.recalled
     return own_message(
-        row.client_msg_id, log.key, row.epoch, seq, row.server_ts, seq in log.recalled, row.payload
+        row.client_msg_id, log.key, row.epoch, seq, row.kind, row.server_ts, is_recalled, row.payload
     )

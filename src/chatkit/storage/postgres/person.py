@@ -34,7 +34,7 @@ WHERE c.conversation_key > $2 AND c.conversation_key <= $3 ORDER BY c.conversati
 """
 SELECT_LAST_PLACE = "SELECT coalesce(max(conversation_key), 0) FROM conversation"
 SELECT_MESSAGES_OF = """
-SELECT e.client_msg_id, e.conversation_key, e.epoch, e.seq, e.server_ts, r.seq IS NOT NULL, e.payload
+SELECT e.client_msg_id, e.conversation_key, e.epoch, e.seq, e.kind, e.server_ts, r.seq IS NOT NULL, e.payload
 FROM conversation_name AS n
 JOIN conversation AS c ON c.conversation_key = n.conversation_key
 JOIN message AS e ON e.conversation_key = n.conversation_key AND e.sender_id = $2 AND e.client_msg_id > $3

@@ -29,7 +29,7 @@ WHERE c.conversation_key > ?2 AND c.conversation_key <= ?3 ORDER BY c.conversati
 """
 SELECT_LAST_PLACE = "SELECT ifnull(max(conversation_key), 0) FROM conversation"
 SELECT_MESSAGES_OF = """
-SELECT e.client_msg_id, c.conversation_key, e.epoch, e.seq, e.server_ts, r.seq IS NOT NULL, e.payload
+SELECT e.client_msg_id, c.conversation_key, e.epoch, e.seq, e.kind, e.server_ts, r.seq IS NOT NULL, e.payload
 FROM conversation AS c
 CROSS JOIN message AS e ON e.conversation_key = c.conversation_key AND e.sender_id = ?2 AND e.client_msg_id > ?3
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq

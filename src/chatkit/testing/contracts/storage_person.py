@@ -65,7 +65,7 @@ class PersonContract:
         first = await store.messages_of("g", "ann", "", 2)
 
         assert [it.client_msg_id for it in first] == ["a", "b"]
-        assert first[0] == OwnMessage("a", sent.entry.message_id, 4, NOW + 2, False, text("a"))
+        assert first[0] == OwnMessage("a", sent.entry.message_id, 4, "USER", NOW + 2, False, text("a"))
         (last,) = await store.messages_of("g", "ann", "b", 2)
         assert (last.client_msg_id, last.is_recalled, last.payload) == ("c", True, TOMBSTONE)
         assert await store.messages_of("g", "ann", "c", 2) == []
