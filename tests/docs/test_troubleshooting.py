@@ -73,6 +73,15 @@ def test_every_further_word_is_there() -> None:
     assert {*listed} == {*said, events.REVIEWED}
 
 
+def test_every_code_that_a_page_gets_is_there() -> None:
+    sources = [it.read_text("utf-8") for it in (ROOT / "src" / "chatkit" / "web" / "client").glob("*.js")]
+    said = {code for source in sources for code in re.findall(r'\bnew ChatError\(\s*"([A-Z_]+)"', source)}
+    assert "BAD_REQUEST" in said
+    of_a_page = PAGE.partition("### In a page")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| ([A-Z_]+) \|", of_a_page, flags=re.M)
+    assert {*listed} == said - {*CODES}
+
+
 def test_the_words_of_unavailable_are_there() -> None:
     described = re.search(
         r"one word for figures: (.+?)\.\n", errors.UnavailableError.__doc__ or "", flags=re.S
