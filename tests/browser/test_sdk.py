@@ -132,6 +132,23 @@ def test_the_host_and_the_page_of_the_docs_chat_in_two_tabs(
     expect(ben.locator("#log li").last).to_have_text("ann: written while it was away")
     ann.reload()
     expect(ann.locator("#log li").last).to_have_text("ann: written while it was away")
+    ann.locator("#text").fill("")
+    ann.keyboard.press("Enter")  # sends nothing
+    ben.evaluate(
+        """async () => {
+          const headers = { Authorization: `Bearer ${await (await fetch("/token?user=ann")).text()}` };
+          const { ok } = await fetch("v1/conversations/lobby/members/ben", { method: "DELETE", headers });
+          if (!ok) throw new Error("ben is a member still");
+        }"""
+    )
+    ben.locator("#text").fill("may not be")
+    ben.keyboard.press("Enter")
+    refused = ben.locator("#log li").last
+    expect(refused).to_have_text("you: may not be FAILED")
+    refused.click()
+    for page in (ann, ben):
+        expect(page.locator("#log li").last).to_have_text("ann: written while it was away")
+        expect(page.locator("#log li")).to_have_count(3)
 
 
 def test_two_clients_talk_and_events_can_be_iterated(server: ServerProcess, new_tab: NewTab) -> None:
