@@ -14,7 +14,7 @@ from chatkit.server.moderation.config import ModerationConfig
 from chatkit.wire.codec import MSGPACK
 
 from .harness import GatedStore, HarnessServer, Peer, group, login, serving, text
-from .nodes import after, cluster
+from .nodes import after, at_once, cluster
 from .test_moderation import ByWord
 
 pytestmark = pytest.mark.anyio
@@ -281,3 +281,38 @@ async def test_parts_cross_nodes() -> None:
         ann.say(end(name, "far away"))
         (ended,) = await ben.hear("NEW_MSG")
         assert ended["payload"]["ends"] == "WHOLE"
+
+
+async def test_another_node_shows_no_part_to_whom_it_does_not_know_to_be_removed() -> None:
+    async with cluster("memory") as two:
+        a, b = two.nodes
+        await group(a, "ann", "ben", "cat")
+        ann, ben, cat = await login(a, "ann"), await login(b, "ben"), await login(b, "cat")
+        name = await begun(ann)
+        await ben.hear("NEW_MSG")
+        two.bus.fate = lambda member, message: ()  # the removal is lost
+        await a.remove_member("g-1", "ann", "ben")
+        await anyio.sleep(0.01)
+        two.bus.fate = at_once
+        ann.say(part(name, 1, "secret"))
+        heard = kinds(await after(1.0, ben))
+        assert "STREAM_PART" not in heard
+        assert "CONVERSATION" in heard, "the part has the log asked, which says who was removed"
+        ann.say(part(name, 2, " more"))
+        assert [it["part"] for it in await after(1.0, cat) if it["event"] == "STREAM_PART"] == [2]
+
+
+@pytest.mark.parametrize("how", ["RECALL", "EDIT"])
+async def test_another_node_shows_no_part_after_the_end(how: str) -> None:
+    async with cluster("memory") as two:
+        a, b = two.nodes
+        await group(a, "ann", "ben")
+        ann, ben = await login(a, "ann"), await login(b, "ben")
+        name = await begun(ann)
+        await ben.hear("NEW_MSG")
+        two.bus.fate = lambda member, message: (0.5,)
+        ann.say(part(name, 1, "late"))
+        await anyio.sleep(0.01)
+        two.bus.fate = at_once
+        ann.say({"event": "RECALL", "messageId": name} if how == "RECALL" else end(name, "whole"))
+        assert kinds(await after(1.0, ben)) == ["NEW_MSG"]

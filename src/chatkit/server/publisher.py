@@ -242,7 +242,7 @@ class Publisher:
         if outcome.repeat:
             return 0
         place = (outcome.conversation_id, outcome.epoch, outcome.message_id, outcome.seq)
-        part = StreamPart(*place, command.part, command.text)
+        part = StreamPart(*place, command.part, command.text, outcome.head_seq)
         if self._bridge is not None:
             self._bridge.part(part)
         return self._hub.push_part(part, session)

@@ -18,7 +18,7 @@ EACH: list[cm.ClusterMessage] = [
     cm.LogChanged("c-1"),
     cm.CursorsMoved(ADVANCED),
     cm.UserTyping("c-1", "ann"),
-    cm.StreamPart("c-1", "e1", "1-e1-2", 2, 1, "x"),
+    cm.StreamPart("c-1", "e1", "1-e1-2", 2, 1, "x", 2),
     cm.MembersJoined("c-1", ("ben", "cat"), "JOINED"),
     cm.ConversationUpdated("c-1"),
     cm.DeviceOpened("ann", "phone"),

@@ -74,6 +74,26 @@ def test_only_the_following_entry_of_the_same_epoch_is_the_next() -> None:
         assert not audience.is_next(entry(4, "ann", epoch=other))
 
 
+def test_a_part_is_shown_where_the_audience_is_as_far_and_no_stream_has_ended_since() -> None:
+    scene = Scene(3, "ann", "ben")
+    scene.apply(4)
+    pass_part = scene.audience.pass_part
+
+    assert users(pass_part(4, 1, 4)) == ["ann", "ben"]
+    assert users(pass_part(4, 2, 5)) == []  # somebody may have been removed at 5
+    scene.apply(5)
+    assert users(pass_part(4, 3, 5)) == ["ann", "ben"]
+    assert users(pass_part(4, 3, 4)) == ["ann", "ben"]  # a message of another node overtook it
+    ended = entry(6, "ann", b'{"ends":"WHOLE","messageId":"1-e1-4","payload":{},"seq":4,"type":"EDIT"}')
+    scene.audience.apply_run([ended, entry(7, "ann")])
+    assert users(pass_part(4, 4, 5)) == []
+    assert users(pass_part(4, 4, 6)) == ["ann", "ben"]
+    scene.audience.compare("e2", 5)  # a shorter log
+    assert users(pass_part(4, 5, 5)) == ["ann", "ben"]
+    scene.audience.restart(9, 2, ())  # what is missing may have ended it
+    assert users(pass_part(4, 6, 8)) == []
+
+
 def test_what_comes_too_early_is_kept_until_its_turn() -> None:
     scene = Scene(3, "ann")
     early, origin = entry(5, "ann"), scene.sessions["ann"]

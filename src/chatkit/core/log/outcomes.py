@@ -87,6 +87,7 @@ class PartAppended(msgspec.Struct, frozen=True, gc=False):
         epoch: Of the log now.
         seq: Of the message.
         parts: So many, all from the first one on.
+        head_seq: Of the log at that moment.
         repeat: The one that was given was among them already; push nothing.
     """
 
@@ -95,6 +96,7 @@ class PartAppended(msgspec.Struct, frozen=True, gc=False):
     message_id: str
     seq: int
     parts: int
+    head_seq: int
     repeat: bool
 
 

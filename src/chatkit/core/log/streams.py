@@ -47,6 +47,7 @@ def append_part(state: State, command: AppendPart) -> PartAppended:
         command.message_id,
         row.seq,
         stream.parts,
+        conversation.head_seq,
         not is_new,
     )
 

@@ -53,7 +53,12 @@ class UserTyping(msgspec.Struct, frozen=True, array_like=True, tag="typing"):
 
 
 class StreamPart(msgspec.Struct, frozen=True, array_like=True, tag="part"):
-    """An open stream grew by a part."""
+    """An open stream grew by a part.
+
+    Attributes:
+        head_seq: Of the log as the part was stored: by it a node knows whether it has heard of who may read the part,
+            and whether the stream has ended since.
+    """
 
     conversation_id: str
     epoch: str
@@ -61,6 +66,7 @@ class StreamPart(msgspec.Struct, frozen=True, array_like=True, tag="part"):
     seq: int
     part: int
     text: str
+    head_seq: int
 
 
 class MembersJoined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):

@@ -32,6 +32,10 @@ STREAMS_SHOWN_MAX: Final = 256
 """Streams of an audience of which it is kept whom a page showed them to; of older ones they get no parts."""
 
 
+_ENDS: Final = b'"ends":'
+"""In the payload of every message that ends a stream; in another one it costs no more than parts, which are hints."""
+
+
 class _MadeEntry(msgspec.Struct, rename="camel"):
     """What of a server-made entry matters here: a RECALL has no `op`."""
 
@@ -81,6 +85,7 @@ class Audience:
 
     __slots__ = (
         "_early",
+        "_ended_seq",
         "_notified",
         "_parts",
         "_reached",
@@ -110,6 +115,7 @@ class Audience:
         self._notified: dict[str, tuple[int, int]] = {}
         self._shown: dict[int, set[Session]] = {}
         self._parts: dict[int, int] = {}
+        self._ended_seq = position  # up to here streams may have ended: older parts are not shown any more
         self.timed: deque[tuple[int, int, int, str]] = deque(maxlen=TIMED_MAX)
 
     # --- entries ---
@@ -131,6 +137,9 @@ class Audience:
     def apply_run(self, entries: Sequence[Entry]) -> None:
         """Apply them, which are the next ones (`is_next_run`); they are offered to all `sessions`."""
         self.position = self._reached = entries[-1].seq
+        for entry in entries:
+            if _ENDS in entry.payload:
+                self._ended_seq = entry.seq
 
     def keep(self, entry: Entry, origin: Session | None) -> None:
         """Keep an entry that comes too early, within a bound; one of another epoch is for the log to explain."""
@@ -155,6 +164,8 @@ class Audience:
         applied = Applied(entry, origin)
         if entry.client_msg_id is None:
             self._change_members(applied, presence)
+        if entry.client_msg_id is None or _ENDS in entry.payload:
+            self._ended_seq = max(self._ended_seq, entry.seq)
         self.position = entry.seq
         if entry.seq > self._reached:
             self._reached = entry.seq
@@ -243,14 +254,18 @@ class Audience:
         self._shown.setdefault(seq, set()).add(session)
         return self._parts.get(seq, 0) <= parts
 
-    def pass_part(self, seq: int, part: int) -> list[Session]:
+    def pass_part(self, seq: int, part: int, head_seq: int) -> list[Session]:
         """Who may have a part of the stream at `seq`: who was here when it began, and whom a page showed it to.
 
-        Of all others it is not known here whether they see it: they may have joined later.
+        Of all others it is not known here whether they see it: they may have joined later. Nobody has it if the
+        audience is not yet where the log was when the part was stored, `head_seq`, for somebody may have been removed
+        until then; nor if a stream has ended since, or anything else was made by the server, which recalls too.
         """
         if seq not in self._parts and len(self._parts) >= STREAMS_SHOWN_MAX:
             del self._parts[min(self._parts)]
         self._parts[seq] = max(part, self._parts.get(seq, 0))
+        if not self._ended_seq <= head_seq <= self.position:
+            return []
         shown = self._shown.get(seq, ())
         return [
             session for session, known_seq in self.sessions.items() if known_seq < seq or session in shown
@@ -278,7 +293,7 @@ class Audience:
         self.epoch = epoch
         self._early.clear()
         self._notified.clear()
-        self.position = min(self.position, head_seq)
+        self.position = self._ended_seq = min(self.position, head_seq)
         self._reached = max(self.position, min(self._reached, head_seq))
         for session, known_seq in self.sessions.items():
             self.sessions[session] = min(known_seq, head_seq)
@@ -303,6 +318,7 @@ class Audience:
             self._hide_streams(session)
             session.leave_conversation(name)
         self.position, self.member_count = head_seq, member_count
+        self._ended_seq = max(self._ended_seq, head_seq)
         self._reached = max(self._reached, head_seq)
         for session in self.sessions:
             if session.last_pushed_seq[name] < head_seq:

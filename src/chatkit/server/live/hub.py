@@ -194,11 +194,17 @@ class Hub:
         return len(others)
 
     def push_part(self, part: StreamPart, origin: Session | None) -> int:
-        """Offer a part of a stream to who was shown the message, but not to who sent it. Returns to how many."""
+        """Offer a part of a stream to who was shown the message, but not to who sent it.
+
+        A part is a hint: one of which it is not certain here who may read it is dropped, and who lacks it reads the
+        message again once the next one comes. Returns to how many it was offered.
+        """
         audience = self._audiences.get(part.conversation_id)
         if audience is None or audience.epoch != part.epoch:
             return 0
-        readers = [it for it in audience.pass_part(part.seq, part.part) if it is not origin]
+        if audience.position < part.head_seq:
+            self._to_reconcile.log(part.conversation_id)
+        readers = [it for it in audience.pass_part(part.seq, part.part, part.head_seq) if it is not origin]
         place = (part.conversation_id, part.epoch, part.message_id, part.seq)
         push_volatile(ev.StreamPartPush(*place, part.part, part.text), readers)
         return len(readers)

@@ -73,8 +73,8 @@ class StreamContract:
         name = await stream(store, "a")
         assert (await shown(store, "bob", 2)).stream == Streamed(0, "a")
         first, second = await do(store, part(name, 1, "b"), part(name, 2, "\N{GRINNING FACE}"))
-        assert first == base.PartAppended("g", "e1", name, 2, 1, False)
-        assert second == base.PartAppended("g", "e1", name, 2, 2, False)
+        assert first == base.PartAppended("g", "e1", name, 2, 1, 2, False)
+        assert second == base.PartAppended("g", "e1", name, 2, 2, 2, False)
 
         entry = await shown(store, "bob", 2)
         assert (entry.stream, entry.edit) == (Streamed(2, "ab\N{GRINNING FACE}"), None)
