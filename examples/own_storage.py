@@ -112,9 +112,11 @@ class ArchivingStore:
         """What is pinned."""
         return await self._store.pins(conversation_id, user_id)
 
-    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[IdleStream]:
+    async def idle_streams(
+        self, before_ms: int, after_ms: int, limit: int, *, parts: bool = True
+    ) -> list[IdleStream]:
         """Streamed messages to end: an ability beside those of `Store` (`StreamReader`), which the wrapped one has."""
-        return await self._store.idle_streams(before_ms, limit, parts=parts)
+        return await self._store.idle_streams(before_ms, after_ms, limit, parts=parts)
 
     async def page(
         self,

@@ -100,8 +100,10 @@ class Streams:
         """
         if self._store is None:
             return
-        before_ms = self._clock.now_ms() - int(self._idle_s * 1000)
-        for it in await self._store.idle_streams(before_ms, _ENDED_PER_LOOK, parts=not self._moderated):
+        now_ms, idle_ms = self._clock.now_ms(), int(self._idle_s * 1000)
+        for it in await self._store.idle_streams(
+            now_ms - idle_ms, now_ms + idle_ms, _ENDED_PER_LOOK, parts=not self._moderated
+        ):
             await self._end(it)
 
     async def _end(self, it: IdleStream) -> None:

@@ -28,11 +28,14 @@ class IdleStream(msgspec.Struct, frozen=True):
 class StreamReader(Protocol):
     """An ability beside `Store`: the server finds streams to end. Without it they stay open."""
 
-    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[IdleStream]:
+    async def idle_streams(
+        self, before_ms: int, after_ms: int, limit: int, *, parts: bool = True
+    ) -> list[IdleStream]:
         """Open streams of which nothing was heard after `before_ms`, the longest silent first.
 
         Args:
             before_ms: Unix milliseconds.
+            after_ms: Those that were heard of later than this count too: it was by a clock that was set back since.
             limit: At most so many; their texts are at most 60 KiB each.
             parts: Whether `text` holds their parts; else it is only what they began with.
         """

@@ -153,7 +153,7 @@ async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
     if unanswered:
         return f"an answer to {unanswered} commands"
     store = world.storage.store
-    if isinstance(store, StreamReader) and await store.idle_streams(SEQ_MAX, 1):
+    if isinstance(store, StreamReader) and await store.idle_streams(SEQ_MAX, SEQ_MAX, 1):
         return "the end of a stream"
     heads = await world.storage.store.head_seqs(conversation_ids)
     for device in world.devices:

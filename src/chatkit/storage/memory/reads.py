@@ -390,9 +390,11 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         found = moderation.held_messages(self._tables, held_id - 1, 1)
         return found[0] if found and found[0].held_id == held_id else None
 
-    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[base.IdleStream]:
+    async def idle_streams(
+        self, before_ms: int, after_ms: int, limit: int, *, parts: bool = True
+    ) -> list[base.IdleStream]:
         """Open streams of which nothing was heard since."""
-        return references.idle_streams(self._tables, before_ms, limit, parts=parts)
+        return references.idle_streams(self._tables, before_ms, after_ms, limit, parts=parts)
 
     async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
         """Open reports."""

@@ -103,12 +103,14 @@ def marks_in(
     return {seq: it for (_, seq), it in marks_of(rows, latest, edits).items()}
 
 
-def idle_streams(tables: MemoryState, before_ms: int, limit: int, *, parts: bool) -> list[IdleStream]:
+def idle_streams(
+    tables: MemoryState, before_ms: int, after_ms: int, limit: int, *, parts: bool
+) -> list[IdleStream]:
     """Open streams of which nothing was heard since, the longest silent first."""
     idle = sorted(
         (it.at_ms, it.conversation_key, it.seq, texts)
         for it, texts in _streams(tables)
-        if it.at_ms <= before_ms
+        if not before_ms < it.at_ms <= after_ms
     )
     found = []
     for at_ms, key, seq, texts in idle[:limit]:

@@ -144,7 +144,7 @@ SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_
 FROM stream AS s
 JOIN message AS e ON e.conversation_key = s.conversation_key AND e.seq = s.seq
 JOIN conversation AS c ON c.conversation_key = s.conversation_key
-WHERE s.at_ms <= $1 ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT $2
+WHERE s.at_ms <= $1 OR s.at_ms > $4 ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT $2
 """
 SELECT_READABLE = """
 SELECT conversation_key, coalesce(first_seq, join_seq), leave_seq FROM conversation_member
@@ -250,10 +250,10 @@ async def marks(
 
 
 async def idle_streams(
-    connection: Connection, before_ms: int, limit: int, *, parts: bool
+    connection: Connection, before_ms: int, after_ms: int, limit: int, *, parts: bool
 ) -> list[IdleStream]:
     """Open streams of which nothing was heard since, the longest silent first."""
-    rows = await connection.fetch(SELECT_IDLE, before_ms, limit, parts)
+    rows = await connection.fetch(SELECT_IDLE, before_ms, limit, parts, after_ms)
     return [
         IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, text)
         for name, key, epoch, seq, sender_id, at_ms, text in rows

@@ -404,9 +404,11 @@ class PostgresStore:
         """One message that is to be reviewed."""
         return await self._read(moderation.held_message, held_id)
 
-    async def idle_streams(self, before_ms: int, limit: int, *, parts: bool = True) -> list[base.IdleStream]:
+    async def idle_streams(
+        self, before_ms: int, after_ms: int, limit: int, *, parts: bool = True
+    ) -> list[base.IdleStream]:
         """Open streams of which nothing was heard since."""
-        return await self._read(references.idle_streams, before_ms, limit, parts=parts)
+        return await self._read(references.idle_streams, before_ms, after_ms, limit, parts=parts)
 
     async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
         """Open reports."""

@@ -111,7 +111,7 @@ SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_
 FROM stream AS s
 CROSS JOIN message AS e ON e.conversation_key = s.conversation_key AND e.seq = s.seq
 CROSS JOIN conversation AS c ON c.conversation_key = s.conversation_key
-WHERE s.at_ms <= ?1 ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT ?2
+WHERE s.at_ms <= ?1 OR s.at_ms > ?4 ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT ?2
 """
 SELECT_READABLE = """
 WITH k (conversation_key, user_id) AS (VALUES {keys})
@@ -202,12 +202,14 @@ def marks(
     return marks_of(rows, latest, edits)
 
 
-def idle_streams(connection: Connection, before_ms: int, limit: int, *, parts: bool) -> list[IdleStream]:
+def idle_streams(
+    connection: Connection, before_ms: int, after_ms: int, limit: int, *, parts: bool
+) -> list[IdleStream]:
     """Open streams of which nothing was heard since, the longest silent first."""
     return [
         IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, text)
         for name, key, epoch, seq, sender_id, at_ms, text in connection.execute(
-            SELECT_IDLE, (before_ms, limit, parts)
+            SELECT_IDLE, (before_ms, limit, parts, after_ms)
         )
     ]
 

@@ -60,10 +60,12 @@ async def stream(store: Store, words: str = "") -> str:
     return (await one(store, begun(words), base.Appended)).entry.message_id
 
 
-async def idle(store: Store, before_ms: int, *, parts: bool = True) -> list[base.IdleStream]:
+async def idle(
+    store: Store, before_ms: int, after_ms: int = NOW + 1_000_000, *, parts: bool = True
+) -> list[base.IdleStream]:
     """What the server would end."""
     assert isinstance(store, base.StreamReader)
-    return await store.idle_streams(before_ms, 100, parts=parts)
+    return await store.idle_streams(before_ms, after_ms, 100, parts=parts)
 
 
 class StreamContract:
@@ -141,6 +143,10 @@ class StreamContract:
         name = await stream(store, "a")
         await do(store, part(name, 1, "b", NOW + 10))
         assert await idle(store, NOW + 9) == []
+        assert await idle(store, NOW + 9, NOW + 10) == []
+        assert await idle(store, NOW + 10) == await idle(store, NOW - 10, NOW + 9), (
+            "a clock that was set back"
+        )
         (found,) = await idle(store, NOW + 10)
         assert found == base.IdleStream("g", name, 2, "ann", NOW + 10, "ab")
         assert [it.text for it in await idle(store, NOW + 10, parts=False)] == ["a"]
