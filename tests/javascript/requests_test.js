@@ -181,7 +181,7 @@ export const tests = {
 
   async "what the heads say of a list is shown before it is asked for"() {
     const w = await asked({ "/v1/conversations?": () => new Promise(() => {}) });
-    await w.connect({ event: "HEADS", more: false, conversations: [{ ...heads(0).conversations[0], title: "Trip", lastActivityTs: 77, mutedUntil: 88 }] });
+    await w.connect({ event: "HEADS", more: false, conversations: [{ ...heads(0).conversations[0], type: "GROUP", title: "Trip", lastActivityTs: 77, mutedUntil: 88 }] });
     const { name, activityTs, mutedUntil } = w.client.conversation("c-1");
     equal([name, activityTs, mutedUntil], ["Trip", 77, 88]);
   },

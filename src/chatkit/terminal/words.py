@@ -85,7 +85,7 @@ def state_of(event: ChatEvent) -> str | None:
 
 def conversation_row(summary: ConversationSummary, me: str) -> Row:
     """A line with unread count and title, the count first so that no title hides it, and one with the last message."""
-    title = brief(summary.title) or one_line(summary.conversation_id)
+    title = (brief(summary.title) if summary.type == "GROUP" else "") or one_line(summary.conversation_id)
     named = f"@{summary.unread_mentions} " if summary.unread_mentions else ""
     unread = f"{named}{summary.unread}  " if summary.unread or named else ""
     muted = "muted  " if summary.muted_until else ""

@@ -38,7 +38,7 @@ def _create(conversation_id: str, users: list[str], history: Any = "FROM_JOIN") 
     members = tuple(users[:2] if single else users)
     kind: Any = "SINGLE" if single else "GROUP"
     return c.CreateConversation(
-        conversation_id, kind, members[0], members, "title", "e0", 9, 0, False, history
+        conversation_id, kind, members[0], members, "" if single else "title", "e0", 9, 0, False, history
     )
 
 

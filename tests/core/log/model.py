@@ -446,6 +446,8 @@ class Model:
         if isinstance(existing, Log):
             assert outcome == o.Created(existing.describe(), False, None, ())
             return None
+        if command.type == "SINGLE" and command.title:
+            return "BAD_REQUEST"
         if not command.by_host and self._is_blocked(command.creator_id, users):
             return "FORBIDDEN"
         log = self.logs[command.conversation_id] = Log(len(self.logs) + 1, command)

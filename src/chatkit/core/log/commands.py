@@ -285,9 +285,9 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     `member_ids` holds the creator. A SINGLE has exactly two members, and one exists per pair: a second one
     answers with the existing, whatever id is asked for. For a GROUP with a taken id: the existing one if type
     and current members are the same, else ConflictError. ConflictError too for a SINGLE with an id that
-    belongs to another conversation. BadRequestError: a SINGLE without exactly two members, or more than
-    `members_max` members. ForbiddenError: one of the others blocked the creator, and it is not the host who asks; what
-    exists already is answered all the same.
+    belongs to another conversation. BadRequestError: a SINGLE without exactly two members, or a new one with a title,
+    or more than `members_max` members. ForbiddenError: one of the others blocked the creator, and it is not the host
+    who asks; what exists already is answered all the same.
 
     Attributes:
         by_host: Whether the host creates it, in the creator's name.

@@ -37,6 +37,7 @@ def create_conversation(state: State, command: CreateConversation) -> Created:
     existing = existing or _same_group(state, command, users)
     if existing is not None:
         return Created(describe(state, existing), False, None, ())
+    rules.check_title(command.type, command.title)
     if not command.by_host:
         check_not_blocked_by(state, command.creator_id, users)
     conversation = new_conversation(state, command, pair)

@@ -144,6 +144,12 @@ def initial_members(command: CreateConversation) -> tuple[str, ...]:
     return users
 
 
+def check_title(kind: ConversationType, title: str) -> None:
+    """One of two people would name the other as they like: a SINGLE has no title, else BadRequestError."""
+    if kind == "SINGLE" and title:
+        raise BadRequestError("a SINGLE conversation has no title: clients show who the other is")
+
+
 def check_same_group(
     command: CreateConversation, type_found: ConversationType, members_found: Sequence[str]
 ) -> None:

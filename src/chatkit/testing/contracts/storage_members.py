@@ -104,6 +104,14 @@ class MembershipContract:
 
         assert await snapshot(store, ["g", "s"], ["ann", "bob"]) == before
 
+    async def test_a_single_has_no_title_by_which_one_would_name_the_other(self, store: Store) -> None:
+        titled = replace(single("s", "ann", "bob"), title="the bank")
+        await refused(store, titled, BadRequestError)
+        await refused(store, replace(titled, by_host=True), BadRequestError)
+        await do(store, single("s", "ann", "bob"))
+        assert not (await one(store, titled, base.Created)).created, "what exists is answered"
+        assert (await store.conversation("s", "bob")).title == ""
+
     async def test_a_single_has_two_members_and_keeps_them(self, store: Store) -> None:
         await refused(store, single("s", "ann"), BadRequestError)
         await refused(store, single("s", "ann", "bob", "cat"), BadRequestError)

@@ -122,9 +122,9 @@ export class Conversation {
     return this.timeline.hasOlder;
   }
 
-  /** The name to show: the title, else who else is in it; a placeholder until that is known, the id until anything is. */
+  /** The name to show: a group's title, else who else is in it; a placeholder until that is known, the id until anything is. */
   get name() {
-    if (this.title) return this.title;
+    if (this.title && this.type !== "SINGLE") return this.title;
     const memberIds = this.memberIds ?? this.#initialMembers();
     if (memberIds === null) return this.type === null ? this.id : "…";
     const others = memberIds.filter((userId) => userId !== this.owner.me);
