@@ -45,10 +45,27 @@
  *   | {type: "epoch", conversationId: string, epoch: string, keptSeq: number}
  *   | {type: "caughtup"}
  *   | {type: "status", status: import("./types.js").Status}
- *   | {type: "renewed" | "tokenexpiring", expiresTs: number | null}
+ *   | {type: "renewed", expiresTs: number | null}
+ *   | {type: "tokenexpiring", expiresTs: number | null}
  *   | {type: "error", conversationId?: string, error: ChatError}
  *   | {type: "overflow"}} ChatEvent
  */
+
+/** What a listener gets, by the type that it listens to: the event as `detail`; with `change` nothing.
+ * @typedef {{[T in Exclude<ChatEvent["type"], "overflow">]: CustomEvent<Extract<ChatEvent, {type: T}>>} & {change: CustomEvent<null>}} ChatEventMap */
+
+/**
+ * How editors and `tsc` know what each listener gets.
+ *
+ * @typedef {object} ChatListening
+ * @property {<T extends keyof ChatEventMap>(type: T, listener: ((event: ChatEventMap[T]) => void) | null,
+ *   options?: boolean | AddEventListenerOptions) => void} addEventListener
+ * @property {<T extends keyof ChatEventMap>(type: T, listener: ((event: ChatEventMap[T]) => void) | null,
+ *   options?: boolean | EventListenerOptions) => void} removeEventListener
+ */
+
+/** An EventTarget whose events are those of a client. */
+export const ChatEventTarget = /** @type {new () => ChatListening & EventTarget} */ (EventTarget);
 
 /** Events that wait for one reader, at most; of a streamed message the newest `streamgrew` alone. */
 export const EVENTS_MAX = 10_000;

@@ -6,12 +6,13 @@
 import { Api } from "./api.js";
 import { directoryOf, makeWorker, portsOf } from "./browser.js";
 import { ChatError } from "./errors.js";
+import { ChatEventTarget } from "./events.js";
 import { Media } from "./media.js";
 import { Timers } from "./timers.js";
 import { TokenSource } from "./tokens.js";
 import { Transfers } from "./transfers.js";
 
-export class HttpClient extends EventTarget {
+export class HttpClient extends ChatEventTarget {
   /** The parts. @protected */
   http;
 

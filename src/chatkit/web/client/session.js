@@ -101,7 +101,8 @@ export class Session {
     return this.parts.now() + this.serverAheadMs;
   }
 
-  /** Messages with what is known of the streams among them. @param {import("./types.js").Message[]} messages */
+  /** Messages with what is known of the streams among them. @param {import("./types.js").Message[]} messages
+   * @returns {import("./types.js").Message[]} */
   shown(messages) {
     return this.logs.streams.shown(messages);
   }
@@ -333,7 +334,7 @@ export class Session {
     this.parts.emit("error", { error: new ChatError("STORAGE", "The browser cannot keep messages; they are read anew from the server.", { cause }) });
   }
 
-  /** The conversation with this id, made where it is new. @param {string} conversationId */
+  /** The conversation with this id, made where it is new. @param {string} conversationId @returns {Conversation} */
   known(conversationId) {
     const known = this.conversations.get(conversationId);
     if (known) return known;

@@ -17,7 +17,8 @@ export const HELD_MAX = 1_000;
 /** Entries of a log that has nothing in common with the one before, to begin with. */
 const WINDOW = 50;
 
-/** Whether an entry is a person's message (or the place where one was), not something the server noted. @param {Message} entry */
+/** Whether an entry, or what is pending, is a person's message (or the place where one was), not something that is noted beside them.
+ * @param {{payload: import("./types.js").Payload}} entry */
 export function isUserMessage(entry) {
   return !NO_MESSAGES.has(entry.payload.type);
 }
