@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import anyio
 import pytest
 
 from chatkit.core.rate_limit import Rate
+from chatkit.errors import ConflictError
 from chatkit.server.limits import Limits
 from chatkit.server.moderation.config import ModerationConfig
+from chatkit.storage.base import Appended, Command, EndStream, IdleStream, Outcome
 from chatkit.wire.codec import MSGPACK
+from chatkit.wire.events import STREAM_AGE_MAX_S
 
 from .harness import GatedStore, HarnessServer, Peer, group, login, serving, text
 from .nodes import after, at_once, cluster
@@ -218,6 +221,95 @@ async def test_a_host_may_let_parts_pass_unseen_and_only_what_was_seen_lasts() -
         (ack,) = await ann.hear("MSG_ACK")
         assert ack["payload"]["payload"]["text"] == "I *****"
         assert (await shown(ben, 4))["edit"]["payload"]["text"] == "I *****"
+
+
+async def stay(peers: tuple[Peer, ...], for_s: int, *events: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first of the peers says these events every 10 s; what it hears. All stay connected."""
+    heard = []
+    for _ in range(for_s // 10):
+        for peer in peers:
+            peer.say({"event": "PING"})
+        peers[0].say(*events) if events else None
+        await anyio.sleep(10)
+        heard += peers[0].read()
+    return heard
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_stream_whose_end_was_refused_is_ended_though_its_author_is_there(held: bool) -> None:
+    moderation = ModerationConfig(parts_unseen=True)
+    async with serving(moderator=ByWord(), moderation=moderation, stream_idle_s=60) as server:
+        await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        name = await begun(ann)
+        ann.say(part(name, 1, "rude"))
+        await ann.hear("STREAM_ACK")
+        ann.say(end(name, "a link" if held else "rude"))
+        (error,) = await ann.hear("ERROR")
+        assert error["code"] == ("HELD" if held else "CONTENT_REFUSED")
+        if held:
+            (it,) = await server.held_messages()
+            await server.refuse_held(it.held_id, "no")
+        heard = await stay((ann, ben), 20, part(name, 0, ""), part(name, 2, " again"))
+        assert {it["code"] for it in heard if it["event"] == "ERROR" and it.get("reason") != "REVIEWED"} == {
+            "STREAM_ENDED"
+        }
+        assert (await shown(ben))["edit"]["payload"]["text"] == ""
+
+
+async def test_a_stream_has_a_greatest_age() -> None:
+    async with serving(stream_idle_s=60) as server:
+        await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        name = await begun(ann)
+        ann.say(part(name, 1, "half"))
+        assert "ERROR" not in kinds(await stay((ann, ben), STREAM_AGE_MAX_S - 10, part(name, 0, "")))
+        assert "ERROR" in kinds(await stay((ann, ben), 100, part(name, 0, "")))
+        assert (await shown(ben))["edit"]["payload"]["text"] == "half"
+
+
+class EndsRefused(GatedStore):
+    """A store that refuses to end the streams of one author."""
+
+    author_id = "ann"
+
+    async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
+        ends = [it for it in commands if isinstance(it, EndStream)]
+        self.poisoned = {it.client_msg_id for it in ends if it.author_id == self.author_id}
+        return await super().commit(commands)
+
+
+async def test_a_stream_that_cannot_be_ended_keeps_no_other_one_open() -> None:
+    store = EndsRefused()
+    async with serving(store, stream_idle_s=60) as server:
+        await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        await begun(ann)
+        await anyio.sleep(1)
+        await begun(ben)
+        await anyio.sleep(1)
+        await stay((ann, ben), 90)
+        assert "edit" not in await shown(ann, 2)
+        assert (await shown(ann, 3))["edit"]["ends"] == "CUT_OFF"
+        store.author_id = ""
+        await stay((ann, ben), 20)
+        assert (await shown(ann, 2))["edit"]["ends"] == "CUT_OFF"
+
+
+async def test_an_end_whose_key_is_taken_gets_another_key() -> None:
+    async with serving() as server:
+        await group(server, "ann", "ben")
+        ann = await login(server, "ann")
+        name = await begun(ann)
+        idle = IdleStream("g-1", name, 2, "ann", server.ports.clock.now_ms(), "")
+        first = server.engine.end_stream(idle)
+        ann.say(text("g-1", first.client_msg_id))
+        await ann.hear("MSG_ACK")
+        with pytest.raises(ConflictError):
+            await server.engine.execute(first, Appended)
+        await anyio.sleep(1)
+        ended = await server.engine.execute(server.engine.end_stream(idle), Appended)
+        assert ended.entry.seq == 4
 
 
 async def test_the_rate_of_parts_has_a_bound() -> None:

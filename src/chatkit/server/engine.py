@@ -318,7 +318,9 @@ class Engine:
         )
 
     def end_stream(self, it: IdleStream) -> EndStream:
-        """The end of a stream whose author is silent. Its key is the server's secret, so that no user has used it."""
+        """The end of a stream whose author is silent. Its key is the server's secret until then, and another one at
+        another time: after a backup was put back, the author may have used what they saw.
+        """
         edit = {
             "type": "EDIT",
             "messageId": it.message_id,
@@ -327,9 +329,10 @@ class Engine:
             "payload": {"type": "TEXT", "text": it.text},
         }
         payload = canonical(edit)
-        key = "end-" + self._mac(it.message_id.encode()).hex()
+        now_ms = self._now_ms()
+        key = "end-" + self._mac(f"{it.message_id} {now_ms}".encode()).hex()
         place = (it.conversation_id, it.message_id, it.author_id, it.at_ms)
-        return EndStream(*place, key, payload, self._mac(payload), self._now_ms())
+        return EndStream(*place, key, payload, self._mac(payload), now_ms)
 
     def review(
         self, held: HeldRecord, by: str | None, *, release: bool, reason: str, payload: bytes | None

@@ -6,9 +6,10 @@ parts are refused unless the host lets them pass unseen: nobody reads what the m
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
-from ..errors import BadRequestError, ConflictError, ForbiddenError
+from ..errors import BadRequestError, ConflictError, ForbiddenError, RefusedError
 from ..ports import Clock
 from ..storage.base import Appended, AppendPart, IdleStream, StreamReader
 from ..wire import events as ev
@@ -19,6 +20,8 @@ from .config import ServerConfig
 from .engine import Engine
 from .pending import PendingCommand
 from .session import Session
+
+logger = logging.getLogger(__name__)
 
 _ENDED_PER_LOOK: Final = 100
 
@@ -95,8 +98,8 @@ class Streams:
     async def end_idle(self) -> None:
         """End the streams of which nothing was heard for `stream_idle_s`, with what there is of them.
 
-        Where a moderator is set that is the text that they began with. At most 100 a look. Raises RefusedError if
-        storage does.
+        Where a moderator is set that is the text that they began with. At most 100 a look. One that cannot be ended
+        now comes again with the next look, and keeps no other one open. Raises RefusedError if they cannot be read.
         """
         if self._store is None:
             return
@@ -110,4 +113,6 @@ class Streams:
         try:
             await self._engine.execute(self._engine.end_stream(it), Appended)
         except ConflictError:
-            return  # its author came back, or another node was first
+            return  # its author came back, another node was first, or the key is taken
+        except RefusedError as error:
+            logger.warning("the stream %s cannot be ended now: %s", it.message_id, error)

@@ -25,6 +25,9 @@ STREAM_BYTES_MAX = 60 * 1024
 """All parts of one, likewise: with what an EDIT has around it, its end is a payload that is taken."""
 
 STREAM_PARTS_MAX = 4_096
+STREAM_AGE_MAX_S = 3_600
+"""So long a stream takes parts."""
+
 BATCH_MAX = 256
 PAGE_MAX = 200
 PROTOCOL_VERSION = "1.0"

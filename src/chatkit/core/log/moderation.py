@@ -19,7 +19,7 @@ from ...errors import (
     RefusedError,
     UnavailableError,
 )
-from . import blobs, rules
+from . import blobs, rules, stream_rows
 from .audit import AuditAction, note
 from .commands import ModeratedAppend, ReportMessage, ResolveReports, Review
 from .keys import Keys
@@ -102,6 +102,7 @@ def _review_first(state: State, conversation: ConversationState, command: Modera
 def _refuse(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:
     """The key keeps the refusal: a refusal that changes something."""
     _put(state, conversation, _row(state, conversation, command, "REFUSED")._replace(payload=b""))
+    _end_refused(state, conversation, command.payload)
     return Refused(ContentRefusedError(command.verdict.reason))
 
 
@@ -316,7 +317,15 @@ def _refuse_held(
     state: State, conversation: ConversationState, row: ModeratedRow, reason: str
 ) -> tuple[str, str]:
     _put(state, conversation, row._replace(state="REFUSED", reason=reason, payload=b""))
+    _end_refused(state, conversation, row.payload)
     return row.client_msg_id, reason
+
+
+def _end_refused(state: State, conversation: ConversationState, payload: bytes) -> None:
+    """What members were shown of a stream does not stay if its end was refused."""
+    meaning = meaning_of(payload)
+    if meaning is not None and meaning.reference is not None and meaning.reference.ends:
+        stream_rows.end_refused(state, (conversation.key, meaning.reference.seq))
 
 
 # --- reports ---

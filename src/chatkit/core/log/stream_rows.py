@@ -19,6 +19,9 @@ from .state import MessageRow, Place, State, StreamRow
 OPEN_MAX: Final = 100
 """Streams that one user has open at once, in all conversations."""
 
+END_REFUSED_MS: Final = 0
+"""When the author of a stream was last heard of whose end a moderator refused: the server ends it at its next look."""
+
 _RETRY_S: Final = 5.0
 _TYPE: Final = b'"type":"STREAM"'
 
@@ -61,6 +64,13 @@ def begin(state: State, row: MessageRow, text: str) -> None:
     )
     state.new_parts.append((*place, 0, text))
     state.stream_counts[row.sender_id] += 1
+
+
+def end_refused(state: State, place: Place) -> None:
+    """The end of the stream at a place, if one is open there, was refused: it takes no parts, for they are in it."""
+    stream = state.streams.get(place)
+    if stream is not None:
+        state.streams[place] = state.changed_streams[place] = stream._replace(at_ms=END_REFUSED_MS)
 
 
 def end(state: State, place: Place) -> None:

@@ -8,8 +8,8 @@ from ...errors import (
     StreamEndedError,
     TooLargeError,
 )
-from ...wire.events import STREAM_BYTES_MAX, STREAM_PARTS_MAX
-from . import rules
+from ...wire.events import STREAM_AGE_MAX_S, STREAM_BYTES_MAX, STREAM_PARTS_MAX
+from . import rules, stream_rows
 from .commands import AppendPart, EndStream
 from .keys import Keys
 from .messages import add_entry, check_may_write, entry_of, find_message, keys_of_message
@@ -64,6 +64,10 @@ def _open_stream(
         raise StreamEndedError("the message was recalled", reason="RECALLED")
     if stream is None:
         raise StreamEndedError("no stream is open here")
+    if stream.at_ms == stream_rows.END_REFUSED_MS:
+        raise StreamEndedError("its end was refused, and the server ends it")
+    if command.at_ms - row.server_ts > STREAM_AGE_MAX_S * 1000:
+        raise StreamEndedError(f"a stream takes parts for {STREAM_AGE_MAX_S} s; send its end")
     check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)
     return stream
 
@@ -98,9 +102,8 @@ def end_stream(state: State, command: EndStream) -> Appended:
         raise ConflictError("the stream has ended, or goes on")
     reference = reference_of(command.payload)
     assert reference is not None, "the server made it"
-    assert state.sent[command.conversation_id, row.sender_id, command.client_msg_id] is None, (
-        "nobody knows the key"
-    )
+    if state.sent[command.conversation_id, row.sender_id, command.client_msg_id] is not None:
+        raise ConflictError("a message of the author has this key")
     values = (row.sender_id, command.payload, command.at_ms, command.client_msg_id, command.payload_mac)
     made = add_entry(state, conversation, "EDIT", *values)
     note_reference(state, conversation.key, row.sender_id, reference, made.seq)
