@@ -298,6 +298,7 @@ class ConversationSummary(msgspec.Struct, frozen=True):
         unread: Messages of others that the user has not read, at most 999; those of every type count, CUSTOM too.
         muted_until: Unix milliseconds until which the user is not woken for it, 2^53 - 1 for ever; 0: they are.
         unread_mentions: How many of the unread messages, and of edits since then, mention the user; at most 999.
+        notify: What wakes the user: ALL, or while it is muted what mentions them (MENTIONS) or NONE.
     """
 
     conversation_id: str
@@ -310,6 +311,7 @@ class ConversationSummary(msgspec.Struct, frozen=True):
     unread: int
     muted_until: int
     unread_mentions: int = 0
+    notify: Notify = "ALL"
 
 
 class Pin(msgspec.Struct, frozen=True):

@@ -686,7 +686,7 @@ async def test_recent_conversations_come_with_their_last_message() -> None:
 
     last = Message("c-1", 7, "m-7", "ann", 98, text)
     assert page.conversations == [
-        ConversationSummary("c-1", "GROUP", "Tea", 7, 5, 99, last, 2, 1234),
+        ConversationSummary("c-1", "GROUP", "Tea", 7, 5, 99, last, 2, 1234, notify="NONE"),
         ConversationSummary("c-2", "GROUP", "", 7, 5, 99, None, 2, 0),
     ]
     assert page.next_cursor == "99/c-2"

@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from chatkit import (
     BadRequestError,
@@ -193,7 +194,8 @@ async def test_what_was_read_and_who_reads_is_known_after_a_restart_too(tmp_path
 async def test_it_is_there_without_a_connection_and_after_a_restart(tmp_path: Path) -> None:
     server, path = FakeServer(), tmp_path / "store.db"
     async with client(server, store=path) as chat:
-        heads = (listed(head(0), "Tea", muted=2**53 - 1), listed(head(0, id_="c-2"), activity=5))
+        tea = replace(listed(head(0), "Tea", muted=2**53 - 1), notify="MENTIONS")
+        heads = (tea, listed(head(0, id_="c-2"), activity=5))
         line = await held(server, chat, new(1), heads=heads)
         before = await chat.conversations()
         line.close(1006)
@@ -202,7 +204,7 @@ async def test_it_is_there_without_a_connection_and_after_a_restart(tmp_path: Pa
     async with client(FakeServer(), store=path) as chat:
         found = await chat.conversations()
         assert shown(found) == [("c-1", 0, "t1"), ("c-2", 0, None)]
-        assert (found[0].title, found[0].muted_until) == ("Tea", 2**53 - 1)
+        assert (found[0].title, found[0].muted_until, found[0].notify) == ("Tea", 2**53 - 1, "MENTIONS")
         assert found[0].last_message == before[0].last_message
         assert [it.last_activity_ts for it in found] == [1001, 5]
 
@@ -337,12 +339,15 @@ async def test_mutes_are_known_here_at_once_and_end_by_themselves() -> None:
     server = FakeServer()
     async with client(server) as chat:
         await held(server, chat, new(1), heads=(listed(head(0), muted=5),))
-        assert [it.muted_until for it in await chat.conversations()] == [0], "it is over"
+        assert [(it.muted_until, it.notify) for it in await chat.conversations()] == [(0, "ALL")], (
+            "it is over"
+        )
         Http(chat, ([], None))
         runtime = chat._entered_runtime()
-        for until_ms, expected in ((2**53 - 1, 2**53 - 1), (0, 0)):
-            runtime.list.muted("c-1", until_ms)
-            assert [it.muted_until for it in await chat.conversations()] == [expected]
+        for until_ms, level in ((2**53 - 1, "MENTIONS"), (2**53 - 1, "NONE"), (0, "ALL")):
+            runtime.list.muted("c-1", until_ms, level)
+            assert [(it.muted_until, it.notify) for it in await chat.conversations()] == [(until_ms, level)]
+            assert chat.heads["c-1"].notify == level
 
 
 async def test_who_left_has_it_in_the_list_no_more() -> None:

@@ -69,11 +69,12 @@ async def test_a_mute_on_one_device_is_heard_on_the_others_and_by_nobody_else() 
                 await chat.wait_connected()
                 chat._entered_runtime().api = ChatApi("http://chat", token=chat.user_id, client=http)
             assert (await desk.conversations())[0].muted_until == 0
-            await phone.mute("c")
+            await phone.mute("c", level="MENTIONS")
             with anyio.fail_after(60):
                 changed, _ = await until(desk, ConversationChanged)
             assert (changed.conversation_id, changed.change) == ("c", "UPDATED")
-            assert (await desk.conversations())[0].muted_until == FOR_EVER_MS
+            (row,) = await desk.conversations()
+            assert (row.muted_until, row.notify) == (FOR_EVER_MS, "MENTIONS")
             await phone.unmute("c")
             await until(desk, ConversationChanged)
             (row,) = await desk.conversations()

@@ -81,6 +81,7 @@ from .validate import (
     end_of_mute_ms,
     marks_of,
     moment_ms,
+    notify_of,
 )
 
 __all__ = [
@@ -909,6 +910,7 @@ def _summary(row: ConversationRow) -> ConversationSummary:
         row.unread,
         row.muted_until,
         row.unread_mentions,
+        notify_of(row),
     )
 
 

@@ -921,7 +921,7 @@ class ChatClient:
         """
         with self._asking() as api:
             await api.mute(conversation_id, until, level=level)
-        self._entered_runtime().list.muted(conversation_id, end_of_mute_ms(until) or FOR_EVER_MS)
+        self._entered_runtime().list.muted(conversation_id, end_of_mute_ms(until) or FOR_EVER_MS, level)
 
     async def unmute(self, conversation_id: str) -> None:
         """The user's devices are woken for a conversation again; asked over HTTP.
@@ -933,7 +933,7 @@ class ChatClient:
         """
         with self._asking() as api:
             await api.unmute(conversation_id)
-        self._entered_runtime().list.muted(conversation_id, 0)
+        self._entered_runtime().list.muted(conversation_id, 0, "ALL")
 
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.

@@ -18,8 +18,9 @@ from ..core.renewal import Renewal
 from ..core.resend import Key
 from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
 from ..errors import ChatkitError, HeldError, NotFoundError, ProtocolError
-from ..types import ConversationType, Edit, Message, MessageStatus, Receipt, Sent
+from ..types import ConversationType, Edit, Message, MessageStatus, Notify, Receipt, Sent
 from ..wire import events as ev
+from ..wire import http as wire
 from ..wire.payload import NO_ACTIVITY
 from .events import (
     ChatEvent,
@@ -36,6 +37,7 @@ from .events import (
     SendFailed,
 )
 from .store.base import Change, Record
+from .validate import notify_of
 
 CONVERSATIONS_MAX = 20_000
 """Conversations of one device, with those that were left."""
@@ -57,6 +59,7 @@ class Conversation:
         title_is_known: False where it was said to have changed, and not to what.
         activity_ms: When its newest message or change of members was stored, as far as was heard.
         muted_until_ms: Until when the user is not woken for it; 0: they are.
+        notify: What of it wakes them, as last heard.
         news_count: How often something came that an answer asked for before may not know of.
         preview: What the server said of a part of its log that this device does not hold; None where that is not known.
     """
@@ -72,6 +75,7 @@ class Conversation:
         "left",
         "muted_until_ms",
         "news_count",
+        "notify",
         "others_delivered_seq",
         "others_read_seq",
         "others_seqs",
@@ -97,6 +101,7 @@ class Conversation:
         self.titled_seq = 0
         self.activity_ms = 0
         self.muted_until_ms = 0
+        self.notify: Notify = "ALL"
         self.news_count = 0
         self.preview: Preview | None = None
         self.left = False
@@ -142,17 +147,21 @@ class Conversation:
     def describe(self, change: Change) -> None:
         """Have what a list shows of it stored as it is now."""
         change.title, change.activity_ms = self.title, self.activity_ms
-        change.muted_until_ms, change.read_seq = self.muted_until_ms, self.read_seq
+        change.muted_until_ms, change.notify = self.muted_until_ms, self.notify
+        change.read_seq = self.read_seq
 
-    def listed(self, title: str, activity_ms: int, muted_until_ms: int, head_seq: int) -> bool:
-        """Take note of what the server says for a list, of the log up to `head_seq`. Returns whether something is
-        new."""
-        before = (self.title, self.activity_ms, self.muted_until_ms)
-        if head_seq >= self.titled_seq:
-            self.title, self.title_is_known, self.titled_seq = title, True, head_seq
-        self.activity_ms = max(self.activity_ms, activity_ms)
-        self.muted_until_ms = muted_until_ms
-        return before != (self.title, self.activity_ms, self.muted_until_ms)
+    def listed(self, row: ev.Head | wire.ConversationRow) -> bool:
+        """Take note of what the server says for a list. Returns whether something is new."""
+        before = (self.title, self.activity_ms, self.muted_until_ms, self.notify)
+        if row.head_seq >= self.titled_seq:
+            self.title, self.title_is_known, self.titled_seq = row.title, True, row.head_seq
+        self.activity_ms = max(self.activity_ms, row.last_activity_ts)
+        self.muted(row.muted_until, notify_of(row))
+        return before != (self.title, self.activity_ms, self.muted_until_ms, self.notify)
+
+    def muted(self, until_ms: int, level: Notify) -> None:
+        """Take note of until when the user is not woken for it, but by what `level` says; 0: they are."""
+        self.muted_until_ms, self.notify = until_ms, level if until_ms > 0 else "ALL"
 
     def head(self, wanted_read_seq: int = 0) -> ev.Head:
         """A snapshot for the app; `delivered_seq` is what this device holds, `read_seq` what its user has read."""
@@ -169,6 +178,7 @@ class Conversation:
             self.title,
             self.activity_ms,
             self.muted_until_ms,
+            self.notify,
         )
 
     def is_same_log(self, epoch: str) -> bool:
@@ -555,8 +565,13 @@ class Conversations:
         )
         conversation = Conversation(record.conversation_id, record.type, timeline)
         conversation.left = record.left
-        conversation.listed(record.title, record.activity_ms, record.muted_until_ms, record.prefix)
-        conversation.read_seq = record.read_seq
+        conversation.title, conversation.title_is_known, conversation.titled_seq = (
+            record.title,
+            True,
+            record.prefix,
+        )
+        conversation.activity_ms, conversation.read_seq = record.activity_ms, record.read_seq
+        conversation.muted(record.muted_until_ms, record.notify)
         self._by_id[record.conversation_id] = conversation
         return conversation
 

@@ -19,7 +19,7 @@ from ..core.log.reads import PREVIEW_ENTRIES_MAX, UNREAD_MAX
 from ..core.marks import marked
 from ..errors import ProtocolError
 from ..ports import Clock
-from ..types import ConversationSummary, Message
+from ..types import ConversationSummary, Message, Notify
 from ..wire import http as wire
 from ..wire.codec import JSON
 from ..wire.events import PAGE_MAX, SEQ_MAX
@@ -81,7 +81,7 @@ class ConversationList:
 
     def summary(self, conversation: Conversation) -> ConversationSummary:
         """What a list shows of one, as far as it is known here."""
-        muted_until = conversation.muted_until_ms
+        is_muted = conversation.muted_until_ms > self._clock.now_ms()
         return ConversationSummary(
             conversation.id,
             conversation.type,
@@ -91,8 +91,9 @@ class ConversationList:
             conversation.activity_ms,
             self._last_message(conversation),
             self._unread(conversation),
-            muted_until if muted_until > self._clock.now_ms() else 0,
+            conversation.muted_until_ms if is_muted else 0,
             self._unread_mentions(conversation),
+            conversation.notify if is_muted else "ALL",
         )
 
     async def complete(self, limit: int, ask: Ask) -> None:
@@ -113,11 +114,11 @@ class ConversationList:
             if cursor is None:
                 return
 
-    def muted(self, conversation_id: str, until_ms: int) -> None:
-        """This user is not woken for a conversation until then; 0: they are."""
+    def muted(self, conversation_id: str, until_ms: int, level: Notify) -> None:
+        """This user is not woken for a conversation until then, but by what `level` says; 0: they are."""
         conversation = self._conversations.get(conversation_id)
         if conversation is not None:
-            conversation.muted_until_ms = until_ms
+            conversation.muted(until_ms, level)
             conversation.news_count += 1
             self._batches.describe([conversation])
 
@@ -141,7 +142,7 @@ class ConversationList:
             raise ProtocolError("the last message of a list is not of its conversation")
         conversation.preview = Preview(row.head_seq, row.read_seq, row.unread, last, row.unread_mentions)
         conversation.read_seq = max(conversation.read_seq, row.read_seq)
-        conversation.listed(row.title, row.last_activity_ts, row.muted_until, row.head_seq)
+        conversation.listed(row)
         return conversation
 
     # --- what is held ---------------------------------------------------------------------------------

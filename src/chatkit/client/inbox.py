@@ -539,7 +539,7 @@ class Inbox:
             effects.change(conversation)
         if not head.last_activity_ts:  # a server from before lists
             conversation.title_is_known = False
-        elif conversation.listed(head.title, head.last_activity_ts, head.muted_until, head.head_seq):
+        elif conversation.listed(head):
             effects.change(conversation)
         effects.needs_ack(conversation)
         self._cursors.reconcile_read(conversation.id, head.read_seq)

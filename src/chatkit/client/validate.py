@@ -13,10 +13,21 @@ from msgspec import UNSET, UnsetType
 from .._arguments import list_of_ids
 from ..core.marks import stream_end
 from ..errors import BadRequestError, ConfigurationError, ProtocolError
-from ..types import Edit, Marks, Message, MessageRef, Payload, Reaction, Sent, StreamEnd, StreamProgress
+from ..types import (
+    Edit,
+    Marks,
+    Message,
+    MessageRef,
+    Notify,
+    Payload,
+    Reaction,
+    Sent,
+    StreamEnd,
+    StreamProgress,
+)
 from ..wire import events as ev
 from ..wire.codec import Codec
-from ..wire.http import UnixMs, UserIds
+from ..wire.http import ConversationRow, UnixMs, UserIds
 from ..wire.payload import canonical
 
 logger = logging.getLogger(__name__)
@@ -310,3 +321,10 @@ def wait_of(timeout: float | None, default_s: float) -> float:
         return float(timeout)
     except OverflowError:
         raise BadRequestError("timeout must be seconds, and is more than a float can hold") from None
+
+
+def notify_of(row: ev.Head | ConversationRow) -> Notify:
+    """What of a conversation wakes the user, as a row of a list says; what a newer server may say beside is NONE."""
+    if row.muted_until == 0:
+        return "ALL"
+    return "MENTIONS" if row.notify == "MENTIONS" else "NONE"

@@ -17,7 +17,7 @@ import msgspec
 
 from ...core.resend import Key, PendingSend
 from ...errors import UnavailableError
-from ...types import ConversationType, Message
+from ...types import ConversationType, Message, Notify
 from ...wire.payload import encode
 
 
@@ -56,6 +56,7 @@ class Record(msgspec.Struct, frozen=True):
         activity_ms: When its newest message or change of members was stored, as far as this device has heard.
         muted_until_ms: Until when the user is not woken for it; 0: they are.
         read_seq: How far the server has said that the user has read.
+        notify: What of it wakes them: ALL, or until `muted_until_ms` what mentions them (MENTIONS), or NONE.
     """
 
     conversation_id: str
@@ -72,6 +73,7 @@ class Record(msgspec.Struct, frozen=True):
     activity_ms: int = 0
     muted_until_ms: int = 0
     read_seq: int = 0
+    notify: Notify = "ALL"
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -109,7 +111,7 @@ class Change(msgspec.Struct):
         recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
             (below it nothing comes any more but history, which the server has blanked).
         own_seqs: Those of `messages` that are answered sends of this device: they are never `untaken`.
-        title: As in `Record`, like the three that follow.
+        title: As in `Record`, like the four that follow.
     """
 
     conversation_id: str
@@ -128,6 +130,7 @@ class Change(msgspec.Struct):
     activity_ms: int = 0
     muted_until_ms: int = 0
     read_seq: int = 0
+    notify: Notify = "ALL"
 
     def add_own(self, message: Message) -> None:
         """Store an answered send of this device."""

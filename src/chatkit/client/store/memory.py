@@ -216,6 +216,7 @@ class MemoryStore:
             activity_ms=change.activity_ms,
             muted_until_ms=change.muted_until_ms,
             read_seq=change.read_seq,
+            notify=change.notify,
         )
         if change.forget_up_to:
             self._forget(log, [seq for seq in log.messages if seq <= change.forget_up_to])

@@ -45,10 +45,11 @@ _decode_marks = msgspec.json.Decoder(Marks).decode
 _COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id, marks"
 _UPSERT_CONVERSATION = (
     "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left, taken_seq, title, activity_ms,"
-    " muted_until_ms, read_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " muted_until_ms, read_seq, notify) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET type = excluded.type, epoch = excluded.epoch, prefix = excluded.prefix,"
     " has_left = excluded.has_left, title = excluded.title, activity_ms = excluded.activity_ms,"
-    " muted_until_ms = excluded.muted_until_ms, read_seq = excluded.read_seq"
+    " muted_until_ms = excluded.muted_until_ms, read_seq = excluded.read_seq,"
+    " notify = excluded.notify"
 )
 _INSERT_MESSAGE = (
     f"INSERT INTO message ({_COLUMNS}, named_seq, mentioned_as, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
@@ -218,7 +219,7 @@ class SqliteStore:
             recalled.setdefault(conversation_id, []).append(seq)
         rows = self._connection.execute(
             "SELECT conversation_id, type, epoch, prefix, has_left, taken_seq, tries, renewed_above, title,"
-            " activity_ms, muted_until_ms, read_seq FROM conversation"
+            " activity_ms, muted_until_ms, read_seq, notify FROM conversation"
         )
         return [
             Record(
@@ -387,6 +388,7 @@ class SqliteStore:
                 change.activity_ms,
                 change.muted_until_ms,
                 change.read_seq,
+                change.notify,
             ),
         )
         if change.floor is not None:

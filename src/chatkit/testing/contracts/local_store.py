@@ -478,10 +478,12 @@ class LocalStoreContract:
         assert (answer["c-1"], store.reads()) == (7, {"c-1": 8})
 
     def test_what_a_list_shows_is_kept_with_every_change(self, store: LocalStore) -> None:
-        store.save([change(0, floor=0, title="Tea", activity_ms=7, muted_until_ms=9, read_seq=3)])
+        store.save(
+            [change(0, floor=0, title="Tea", activity_ms=7, muted_until_ms=9, read_seq=3, notify="MENTIONS")]
+        )
         (record,) = self.reopened(store).records()
         assert (record.title, record.activity_ms, record.muted_until_ms) == ("Tea", 7, 9)
-        assert record.read_seq == 3
+        assert (record.read_seq, record.notify) == (3, "MENTIONS")
 
     def test_unread_are_messages_of_others_that_were_not_recalled(self, store: LocalStore) -> None:
         others = [message(seq) for seq in range(1, 6)]
