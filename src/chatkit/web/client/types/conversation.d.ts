@@ -83,7 +83,7 @@ export declare class Conversation {
     get unreadMentions(): number;
     /** Whether there is a past that is not here yet; `client.history` brings it. */
     get hasOlder(): boolean;
-    /** The name to show: the title, else who else is in it; a placeholder until that is known, the id until anything is. */
+    /** The name to show: a group's title, else who else is in it; a placeholder until that is known, the id until anything is. */
     get name(): string;
     /** How far one's own message got: SENT, DELIVERED to all others, or READ by all. @param {number} seq */
     stateOf(seq: number): "DELIVERED" | "READ" | "SENT";
