@@ -91,6 +91,15 @@ class MentionContract:
         await do(store, recall(name, "ann"))
         assert await unread(store, "cat") == (0, 0)
 
+    async def test_by_name_and_with_everybody_are_two_mentions(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob", "cat"))
+        sent = await one(store, mentioning("g", "ann", "m", "bob"), base.Appended)
+        name = sent.entry.message_id
+        await do(store, edited("g", "ann", name, "one", mentions=["*"]))
+        await do(store, edited("g", "ann", name, "two", mentions=["*", "bob"]))
+
+        assert [await unread(store, it) for it in ("bob", "cat")] == [(1, 2), (1, 1)]
+
     async def test_who_may_mentions_everybody(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob", "cat"), single("s", "ann", "bob"))
         error = await refused(store, mentioning("g", "bob", "m", "*"), ForbiddenError)
