@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -33,7 +34,7 @@ from chatkit.bots.bot import OtherEvent
 from chatkit.client.events import ChatEvent
 from chatkit.errors import ConflictError, StreamEndedError
 from chatkit.testing import Conditions, Devices, Network
-from chatkit.testing.bot_chat import BotChats
+from chatkit.testing.bot_chat import BotChat, BotChats
 
 CallNext = Callable[[EventContext[Any]], Awaitable[None]]
 
@@ -917,3 +918,125 @@ async def test_it_takes_a_client_and_nothing_else() -> None:
     for client in ("ws://127.0.0.1:8080", 7):
         with pytest.raises(ConfigurationError, match="client"):
             await Bot().serve(client)  # type: ignore[arg-type]
+
+
+# --- what is no message, and streams of others ---
+
+
+async def test_pins_and_titles_are_for_handlers_that_name_them(
+    chat_server: ChatServer, chat_client: Devices
+) -> None:
+    bot, named = echo_bot(), []
+
+    @bot.on(MessageReceived, types=["MEMBER", "PINNED", "TITLE"])
+    async def note(message: MessageContext) -> None:
+        named.append(message.message.type)
+
+    await chat_server.create_conversation("GROUP", "ann", ["bot"], conversation_id="g")
+    async with chat_client("ann") as ann, bot.serving(chat_client("bot")):
+        sent = await ann.send("g", "hello")
+        await ann.pin(sent)
+        await ann.pin(sent, pinned=False)
+        await ann.send("g", {"type": "TITLE", "title": "Coffee"})
+        await anyio.sleep(5)
+        written = [it.text for it in await ann.history("g") if it.sender_id == "bot"]
+    assert written == ["You said: hello"]
+    assert named == ["MEMBER", "PINNED", "PINNED", "TITLE"]
+
+
+async def break_off(chat: ChatClient, text: str) -> None:
+    """Stream a text, and fail over it."""
+    with contextlib.suppress(HandlerError):
+        async with chat.stream("c-bot", text):
+            raise HandlerError
+
+
+async def test_a_streamed_message_is_handed_over_once_when_it_has_ended() -> None:
+    bot, seen = Bot(), []
+
+    @bot.middleware
+    async def watch(context: EventContext[Any], call_next: CallNext) -> None:
+        seen.append(type(context.event).__name__)
+        await call_next(context)
+
+    @bot.on(MessageReceived)
+    async def echo(message: MessageContext) -> None:
+        await message.reply(f"You said: {message.text}, cut off: {message.message.is_cut_off}")
+
+    @bot.on(MessageReceived, types=["STREAM"])
+    async def streams(message: MessageContext) -> None:
+        seen.append(message.message.type)
+
+    @bot.command()
+    async def order(message: MessageContext, count: int) -> None:
+        await message.reply(f"{count} coffees")
+
+    async def by_name(token: str) -> Identity:
+        return Identity(token)
+
+    async with ChatServer(store=open_store("memory://"), authenticate=by_name) as server:
+        line = MemoryConnector(server)
+
+        def device(user_id: str) -> ChatClient:
+            return ChatClient("ws://x", token=user_id, device_id="d", connector=line)
+
+        async with BotChats(server, device)(bot) as ann:  # type: ignore[arg-type]
+            await streamed(ann, seen)
+
+
+async def streamed(ann: BotChat, seen: list[str]) -> None:
+    chat = ann.client
+    await anyio.sleep(1)
+    seen.clear()
+    async with chat.stream("c-bot") as stream:
+        await stream.write("one ")
+        await anyio.sleep(5)
+        assert await ann.texts() == []
+        await stream.write("two")
+    assert await ann.next_text() == "You said: one two, cut off: False"
+    await anyio.sleep(1)
+    assert [it for it in seen if it in ("MessageReceived", "MessageEdited", "STREAM")] == [
+        "MessageReceived",
+        "STREAM",
+    ]
+    async with chat.stream("c-bot", "/order ") as stream:
+        await stream.write("3")
+    assert await ann.next_text() == "3 coffees"
+    await break_off(chat, "/order 3")
+    assert await ann.next_text() == "You said: /order 3, cut off: True"
+    async with chat.stream("c-bot", "gone") as stream:
+        await chat.recall(stream.sent.message_id)
+        with pytest.raises(StreamEndedError) as ended:
+            await stream.end()
+    assert ended.value.reason == "RECALLED"
+    await anyio.sleep(5)
+    assert len(await ann.texts()) == 3
+
+
+async def test_texts_of_a_bot_are_its_messages_as_they_read_now(chat_bot: BotChats) -> None:
+    """Not its edits, reactions and pins, nor what it recalled; of what grows the whole."""
+    bot = Bot()
+
+    async def words() -> AsyncIterator[str]:
+        yield "one "
+        await anyio.sleep(1)
+        yield "two"
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        chat, room = message.client, message.conversation_id
+        await chat.react(message.message, "👍")
+        wrong = await message.reply("typo")
+        assert wrong is not None
+        await chat.edit(wrong, "right")
+        await chat.pin(wrong)
+        gone = await message.send(room, "gone")
+        assert gone is not None
+        await chat.recall(gone.message_id)
+        await message.stream(words())
+
+    async with chat_bot(bot) as ann:
+        await ann.send("go on")
+        await anyio.sleep(20)
+        assert await ann.texts() == ["right", "one two"]
+        assert [await ann.next_text() for _ in range(2)] == ["right", "one two"]

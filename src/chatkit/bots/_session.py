@@ -15,7 +15,7 @@ from ..client.client import ChatClient
 from ..client.events import Delivery, Taken
 from ..errors import ClosedError
 from .commands import Call
-from .contexts import EventContext, MessageContext, context_of
+from .contexts import EventContext, MessageContext, context_of, told_of
 from .retries import Failure, Failures, log_failure
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ class BotSession:
                 self._is_consuming = False
 
     async def _handle(self, delivery: Delivery) -> Taken | None:
-        context = context_of(self._client, delivery)
+        event = await told_of(self._client, delivery.event)
+        if event is None:
+            return None
+        context = context_of(self._client, delivery, event)
         self._failures.check(delivery)
         await self._call(context)
         state = context.changed_state()
@@ -125,7 +128,8 @@ class BotSession:
             await handler(context)
 
     def _command_in(self, message: MessageContext) -> Call | None:
-        if not self._bot._commands or message.message.type != "TEXT":
+        said = message.message
+        if not self._bot._commands or said.content.get("type") != "TEXT" or said.is_cut_off:
             return None
         call = self._bot._commands.call_in(message.text)
         return None if call is None or call.addressee not in ("", self._client.user_id) else call
@@ -155,7 +159,8 @@ class BotSession:
         if isinstance(error, ClosedError):
             raise error
         retry_in_s = self._failures.failed(delivery, error)
-        failure = Failure(context_of(self._client, delivery, "error"), error, retry_in_s)
+        event = await told_of(self._client, delivery.event) or delivery.event  # which was recalled meanwhile
+        failure = Failure(context_of(self._client, delivery, event, "error"), error, retry_in_s)
         try:
             await self._bot._error_handler(failure)
         except Exception:

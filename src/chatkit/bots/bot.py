@@ -138,11 +138,14 @@ class Bot:
         """Have a function called with each event of this kind; several are called in the order they were given in.
 
         `MessageReceived` brings what others wrote and what is no command of this bot. The bot's own messages never
-        come, entries of the server (MEMBER) and recalled messages only if `types` names them.
+        come; members that come and go (MEMBER), pins (PINNED), new titles (TITLE) and recalled messages only if `types`
+        names them. A streamed message comes once, when it has ended, instead of its last `MessageEdited`: with all of
+        its text, and as `is_cut_off` where its author did not finish it; who comes back with the rest brings it again.
 
         Args:
             event: A class such as `MessageReceived`, `MessageRecalled`, `ConversationChanged`.
-            types: Of MessageReceived: only these types of payload, such as `["IMAGE"]` or `["MEMBER"]`.
+            types: Of MessageReceived: only these types of payload, such as `["IMAGE"]` or `["MEMBER"]`. A streamed
+                message is a STREAM, and also what it became in the end: mostly a TEXT.
 
         Raises:
             ConfigurationError: It is no event, or the function is not async.
@@ -285,11 +288,13 @@ class Bot:
         found = self._handlers.get(type(event), [])
         if not isinstance(event, MessageReceived):
             return [handler for _, handler in found]
-        kind = event.message.type
+        message = event.message
+        is_asked = message.is_user_message and message.type != "RECALLED"
+        kinds = {message.type, message.content.get("type")} if message.type == "STREAM" else {message.type}
         return [
             handler
             for types, handler in found
-            if (kind in types if types is not None else kind not in ("MEMBER", "RECALLED"))
+            if (is_asked if types is None else not kinds.isdisjoint(types))
         ]
 
     def _session(self, client: ChatClient | None) -> BotSession:

@@ -14,9 +14,16 @@ import msgspec
 
 from ..client.client import ChatClient
 from ..client.deliveries import STATE_BYTES_MAX
-from ..client.events import ChatEvent, Delivery, MessageReceived, MessageSent, ReceiptChanged
-from ..errors import BadRequestError, ConfigurationError, ConflictError, HeldError, TooLargeError
-from ..types import Message, Payload, Sent
+from ..client.events import ChatEvent, Delivery, MessageEdited, MessageReceived, MessageSent, ReceiptChanged
+from ..errors import (
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    HeldError,
+    NotFoundError,
+    TooLargeError,
+)
+from ..types import Marks, Message, Payload, Sent
 
 KEY_MAX = 48
 """Characters of an answer's key: with the message's id before it, it fits into a clientMsgId."""
@@ -222,17 +229,52 @@ class MessageContext(EventContext[MessageReceived]):
         await self.client.typing(self.conversation_id)
 
 
-def context_of(client: ChatClient, delivery: Delivery, answers: str = "re") -> EventContext[Any]:
+async def told_of(client: ChatClient, event: ChatEvent) -> ChatEvent | None:
+    """What a bot is told of an event: of a streamed message all of it, once it has ended. None: nothing."""
+    if isinstance(event, MessageReceived) and event.message.type == "STREAM":
+        return None  # its end is an event of its own
+    if isinstance(event, MessageEdited) and event.edit.ends is not None:
+        message = await _ended(client, event)
+        now = message.edit
+        # a later end, of an author who came back with all of it, is an event of its own
+        ends_later = now is not None and now.ends is not None and now.seq > event.edit.seq
+        return None if message.type == "RECALLED" or ends_later else MessageReceived(message)
+    return event
+
+
+async def _ended(client: ChatClient, event: MessageEdited) -> Message:
+    """A streamed message, as it reads now; where this device does not hold it, what its end says of it."""
+    try:
+        held = await client.history(event.conversation_id, before_seq=event.seq + 1, limit=1, fetch=False)
+    except NotFoundError:  # it was left meanwhile
+        held = []
+    if held and held[-1].seq == event.seq:
+        return held[-1]
+    return Message(
+        event.conversation_id,
+        event.seq,
+        event.message_id,
+        event.by,
+        event.edit.server_ts,
+        {"type": "STREAM", "text": ""},
+        marks=Marks(event.edit.seq, event.edit),
+    )
+
+
+def context_of(
+    client: ChatClient, delivery: Delivery, event: ChatEvent, answers: str = "re"
+) -> EventContext[Any]:
     """The context of an event, by its kind.
 
     Args:
         client: The bot's client.
-        delivery: The event.
+        delivery: How it came.
+        event: What `told_of` made of it.
         answers: What the keys of answers begin with: those of the handlers and of the error handler are apart.
     """
-    if isinstance(delivery.event, MessageReceived):
-        return MessageContext(client, delivery, delivery.event, answers)
-    return EventContext(client, delivery, delivery.event)
+    if isinstance(event, MessageReceived):
+        return MessageContext(client, delivery, event, answers)
+    return EventContext(client, delivery, event)
 
 
 @asynccontextmanager

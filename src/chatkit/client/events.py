@@ -50,11 +50,13 @@ class CaughtUp(msgspec.Struct, frozen=True):
 
 
 class MessageReceived(msgspec.Struct, frozen=True):
-    """An entry of a log, in order: others' messages, one's own from other devices, MEMBER entries.
+    """An entry of a log, in order: others' messages, one's own from other devices, and what is no message: MEMBER,
+    PINNED and TITLE entries. A streamed message comes as it begins.
 
     At most once by `events()`, at least once by `consume`, which repeats what a handler did not take.
 
-    RECALL entries come as `MessageRecalled` and this device's own sends as `MessageSent` instead.
+    RECALL, EDIT and REACTION entries come as `MessageRecalled`, `MessageEdited` and `ReactionChanged` instead, and this
+    device's own sends as `MessageSent`.
     """
 
     message: Message

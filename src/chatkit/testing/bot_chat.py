@@ -10,7 +10,7 @@ import anyio
 from .._event_loop import OwnerTask
 from ..bots.bot import Bot
 from ..client.client import ChatClient
-from ..client.events import MessageEdited, MessageReceived
+from ..client.events import MessageEdited, MessageRecalled, MessageReceived
 from ..server.server import ChatServer
 from ..types import Message, Sent
 from .devices import Devices
@@ -43,7 +43,7 @@ class BotChat:
         return await self.client.send(self.conversation_id, text)
 
     async def ask(self, text: str) -> str:
-        """Say something. Returns the bot's first text after it; of a message that grows, all of it once it has ended.
+        """Say something. Returns the bot's first message after it, as it reads now; one that grows once it has ended.
 
         Raises:
             TimeoutError: None came within a minute; of virtual time, where the test runs in it.
@@ -52,13 +52,14 @@ class BotChat:
         return await self._next(sent.seq)
 
     async def next_text(self) -> str:
-        """The bot's next text that `ask` and this have not given yet. Raises TimeoutError, as `ask`."""
+        """The bot's next message that `ask` and this have not given yet. Raises TimeoutError, as `ask`."""
         return await self._next(0)
 
     async def texts(self) -> list[str]:
-        """All that the bot has written here, in order; of the newest 200 entries."""
-        written = await self.client.history(self.conversation_id, limit=200)
-        return [message.text for message in written if message.sender_id == self._bot_id]
+        """All messages of the bot here as they read now, in order: without what it recalled, and without its edits,
+        reactions and pins. Of the newest 200 entries."""
+        entries = await self.client.history(self.conversation_id, limit=200)
+        return [message.text for message in entries if self._is_answer(message, 0)]
 
     async def restart(self) -> None:
         """Cut the bot off in whatever it does, and start it again with the same local store."""
@@ -70,21 +71,28 @@ class BotChat:
         growing = 0
         with anyio.move_on_after(ANSWER_S):
             async for event in self.client.events():
-                if (
-                    isinstance(event, MessageEdited)
-                    and event.seq == growing
-                    and event.edit.payload is not None
-                ):
-                    return str(event.edit.payload.get("text", ""))
                 if isinstance(event, MessageReceived) and self._is_answer(event.message, after_seq):
-                    if not event.message.is_open:
-                        return event.message.text
-                    growing = growing or event.message.seq
+                    seq = event.message.seq
+                elif isinstance(event, MessageEdited | MessageRecalled) and event.seq == growing:
+                    seq = growing
+                else:
+                    continue
+                message = await self._message(seq)
+                if self._is_answer(message, after_seq) and not message.is_open:
+                    return message.text
+                if message.is_open:
+                    growing = growing or seq
+                elif seq == growing:
+                    growing = 0  # it was recalled
         raise TimeoutError(f"the bot has not answered within {ANSWER_S:g} s")
+
+    async def _message(self, seq: int) -> Message:
+        """It, as it reads now."""
+        return (await self.client.history(self.conversation_id, before_seq=seq + 1, limit=1))[-1]
 
     def _is_answer(self, message: Message, after_seq: int) -> bool:
         here = message.conversation_id == self.conversation_id and message.sender_id == self._bot_id
-        return here and message.type != "MEMBER" and message.seq > after_seq
+        return here and message.seq > after_seq and _is_message(message)
 
     async def run_bot(self) -> None:
         """Run the bot, again after each `restart`."""
@@ -93,6 +101,10 @@ class BotChat:
             self._restarts = False
             with anyio.CancelScope() as self._running:
                 await self._bot.serve(self._devices(self._bot_id))
+
+
+def _is_message(entry: Message) -> bool:
+    return entry.is_user_message and entry.type != "RECALLED"
 
 
 class BotChats:

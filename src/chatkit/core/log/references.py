@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ...errors import BadRequestError, EditWindowPassedError, ForbiddenError
+from ...errors import BadRequestError, EditWindowPassedError, ForbiddenError, StreamEndedError
 from ..policy import Policy
 from . import rules, stream_rows
 from .keys import Keys
@@ -146,6 +146,7 @@ def check_reference(
             reactions or pins.
         ForbiddenError: An EDIT of somebody else's, or of an open stream without `ends`; a PINNED where the sender's
             role does not allow it; or what is named was recalled.
+        StreamEndedError: An EDIT with `ends` of what was recalled.
         EditWindowPassedError: An EDIT that comes too late.
     """
     row = _named(state, conversation, sender_id, reference)
@@ -153,6 +154,8 @@ def check_reference(
     if reference.kind == "REPLY":
         return
     if place in state.recalled:
+        if reference.ends:
+            raise StreamEndedError("the message was recalled", reason="RECALLED")
         raise ForbiddenError("the message was recalled")
     if reference.kind == "EDIT":
         _check_edit(state, place, row, sender_id, reference, at_ms)
