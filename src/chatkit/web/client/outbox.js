@@ -119,13 +119,9 @@ export class Outbox {
    * pending. The end of a stream that was recalled is not kept: there is nothing to say again. @param {string} key @param {ChatError} error */
   fail(key, error, answered = true) {
     const send = this.#queue.resolve(key, answered);
-    if (send && isRecalled(error)) {
-      this.#remove([send]);
-      this.#answer(key, (waiter) => waiter.reject(error));
-    } else if (send) {
-      this.#failed.set(key, { send, error });
-      const [oldest] = this.#failed.keys();
-      if (this.#failed.size > FAILED_MAX && oldest !== undefined) this.#discard(oldest);
+    if (send) {
+      if (isRecalled(error)) this.#remove([send]);
+      else this.#keepFailed(key, send, error);
       this.#answer(key, (waiter) => waiter.reject(error));
     }
     this.pump();
@@ -254,6 +250,13 @@ export class Outbox {
     const removed = attempt(() => this.parts.store.removePending(sends));
     if (removed.error !== undefined) this.parts.storeFailed(removed.error);
     removed.promise?.catch(this.parts.storeFailed);
+  }
+
+  /** @param {string} key @param {PendingSend} send @param {ChatError} error */
+  #keepFailed(key, send, error) {
+    this.#failed.set(key, { send, error });
+    const [oldest] = this.#failed.keys();
+    if (this.#failed.size > FAILED_MAX && oldest !== undefined) this.#discard(oldest);
   }
 
   /** @param {string} key */
