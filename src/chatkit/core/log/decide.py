@@ -8,8 +8,8 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `streams`, `importing`, `moderation`, `cursors`, `members`, `standing`, `blocks`,
-`sessions`, `access` and `pushing`, each next to the keys that it needs. Why it is so:
+The flows are in `messages`, `streams`, `importing`, `moderation`, `reports`, `cursors`, `members`, `standing`,
+`blocks`, `sessions`, `access` and `pushing`, each next to the keys that it needs. Why it is so:
 docs/design/0005-one-decision-core.md.
 """
 
@@ -30,6 +30,7 @@ from . import (
     messages,
     moderation,
     pushing,
+    reports,
     retention,
     sessions,
     standing,
@@ -47,8 +48,8 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.EndStream: streams.end_stream,
     c.ModeratedAppend: moderation.append,
     c.Review: moderation.review,
-    c.ReportMessage: moderation.report,
-    c.ResolveReports: moderation.resolve_reports,
+    c.ReportMessage: reports.report,
+    c.ResolveReports: reports.resolve_reports,
     c.Recall: messages.recall,
     c.AdvanceDelivered: cursors.advance_delivered,
     c.ConfirmMessage: cursors.confirm_message,
@@ -91,8 +92,8 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.EndStream: streams.keys_of_end,
     c.ModeratedAppend: moderation.keys_of_append,
     c.Review: moderation.keys_of_review,
-    c.ReportMessage: moderation.keys_of_report,
-    c.ResolveReports: moderation.keys_of_resolve,
+    c.ReportMessage: reports.keys_of_report,
+    c.ResolveReports: reports.keys_of_resolve,
     c.Recall: messages.keys_of_recall,
     c.AdvanceDelivered: cursors.keys_of_advance_delivered,
     c.ConfirmMessage: cursors.keys_of_confirm,
@@ -133,6 +134,7 @@ _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,
     c.ImportEntries: importing.keys_after_import,
     c.Review: moderation.keys_after_review,
+    c.ReportMessage: reports.keys_after_report,
     c.AdvanceDelivered: cursors.keys_after_advance_delivered,
     c.ConfirmMessage: cursors.keys_after_confirm,
     c.AdvanceRead: cursors.keys_after_advance_read,

@@ -35,6 +35,7 @@ class Keys:
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
         edited: Entries of which the edits are needed, and the open stream, by (internal number, seq).
+        stream_texts: Those among `edited` of which the text of the open stream is needed too.
         mentioned: Entries of which is needed whom they and their edits mention, by (internal number, seq).
         pins: Internal numbers of conversations of which is needed what is pinned.
         streamers: Users of whom is needed how many streams they have open.
@@ -95,6 +96,7 @@ class Keys:
         "revocations",
         "senders",
         "sent",
+        "stream_texts",
         "streamers",
         "token_hashes",
         "token_users",
@@ -121,6 +123,7 @@ class Keys:
         self.sent: set[tuple[str, str, str]] = set()
         self.places: set[tuple[int, int]] = set()
         self.edited: set[tuple[int, int]] = set()
+        self.stream_texts: set[tuple[int, int]] = set()
         self.mentioned: set[tuple[int, int]] = set()
         self.pins: set[int] = set()
         self.reactions: set[tuple[int, int, str]] = set()

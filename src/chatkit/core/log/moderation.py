@@ -1,4 +1,4 @@
-"""What happens to messages that a moderator saw, is to see or is told of: verdicts, reviews, reports. For each command:
+"""What happens to messages that a moderator saw or is to see: verdicts, reviews. For each command:
 what it needs, and what it does.
 
 A message under a key is in one place: in the log, or among the moderated ones, which are held or refused. What is held
@@ -16,17 +16,18 @@ from ...errors import (
     ContentRefusedError,
     NotFoundError,
     OverloadedError,
+    RateLimitedError,
     RefusedError,
     UnavailableError,
 )
 from . import blobs, rules, stream_rows
 from .audit import AuditAction, note
-from .commands import ModeratedAppend, ReportMessage, ResolveReports, Review
+from .commands import ModeratedAppend, Review
 from .keys import Keys
 from .meaning import check_meaning, keys_of_meaning, meaning_of, note_meaning
-from .messages import add_entry, check_may_write, entry_of, find_message, keys_of_message, repeat
+from .messages import add_entry, check_may_write, entry_of, repeat
 from .messages import keys_of_append as keys_of_plain_append
-from .outcomes import Appended, Done, Entry, Held, Outcome, Refused, Reviewed
+from .outcomes import Appended, Entry, Held, Outcome, Refused, Reviewed
 from .state import ConversationState, ModeratedRow, State
 
 MAY_NOT_WRITE: Final = "the sender may not write here any more"
@@ -265,12 +266,15 @@ def _name_meaning(keys: Keys, conversation_id: str, sender_id: str, payload: byt
 def _why_not(state: State, conversation: ConversationState, row: ModeratedRow, command: Review) -> str:
     """Why what was held may not be stored any more, say of a message that was recalled meanwhile; empty if it may.
 
-    It was sent in time, however long it was held.
+    It was sent in time, however long it was held, and goes past the bound on open streams: nothing would bring it
+    forward once there is room, and who is held has a bound of their own.
     """
     meaning = meaning_of(row.payload)
     try:
         if meaning is not None:
             check_meaning(state, conversation, row.sender_id, meaning, command.policy, command.at_ms)
+    except RateLimitedError:
+        return ""
     except RefusedError as error:
         return str(error)
     return ""
@@ -326,44 +330,3 @@ def _end_refused(state: State, conversation: ConversationState, payload: bytes) 
     meaning = meaning_of(payload)
     if meaning is not None and meaning.reference is not None and meaning.reference.ends:
         stream_rows.end_refused(state, (conversation.key, meaning.reference.seq))
-
-
-# --- reports ---
-
-
-def keys_of_report(keys: Keys, command: ReportMessage) -> None:
-    """The message, and the memberships of who reports it."""
-    keys_of_message(keys, command.message_id, command.user_id)
-
-
-def report(state: State, command: ReportMessage) -> Done:
-    """Keep a report; a second one of the same message changes nothing."""
-    conversation, row = find_message(state, command.message_id)
-    rules.check_visible(state.membership(conversation, command.user_id).intervals, row.seq)
-    if row.kind != "USER" or row.sender_id == command.user_id:
-        raise BadRequestError("only messages of others can be reported")
-    is_gone = (conversation.key, row.seq) in state.recalled or row.seq <= conversation.floor_seq
-    is_kept = command.keep_body and row.payload and not is_gone
-    place = (conversation.key, row.seq, command.user_id)
-    made = (*place, command.reason, command.note, command.at_ms, (row.payload or None) if is_kept else None)
-    state.reports.setdefault(place, made)
-    return Done()
-
-
-def keys_of_resolve(keys: Keys, command: ResolveReports) -> None:
-    """The message, and how many open reports it has."""
-    place = keys_of_message(keys, command.message_id, None)
-    if place is not None:
-        keys.reported.add(place)
-
-
-def resolve_reports(state: State, command: ResolveReports) -> Done:
-    """Close the open reports of a message."""
-    conversation, row = find_message(state, command.message_id)
-    place = (conversation.key, row.seq)
-    if not state.open_reports.get(place) and not any(it[:2] == place for it in state.reports):
-        raise NotFoundError("this message has no open report")
-    state.open_reports[place] = 0
-    state.resolved_reports.append((command.by or "", command.resolution, command.at_ms, *place))
-    note(state, conversation, command.at_ms, command.by, "REPORTS_RESOLVED", command.message_id)
-    return Done()

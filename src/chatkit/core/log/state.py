@@ -356,6 +356,7 @@ class State:
         changed_reactions: The seq of the REACTION entry, or None for one that is taken back, by (conversation key, seq,
             user, reaction); of this batch.
         streams: Open streams by place; loaded with `edits`.
+        stream_texts: The text of an open stream before this batch, by place, where it was named.
         stream_counts: How many streams a user has open.
         changed_streams: Those that this batch began or continued.
         new_parts: (conversation key, seq, part, text) of this batch; part 0 is the first text.
@@ -425,6 +426,7 @@ class State:
         self.new_edits: list[tuple[int, int, int]] = []
         self.changed_reactions: dict[tuple[int, int, str, str], int | None] = {}
         self.streams: dict[Place, StreamRow | None] = {}
+        self.stream_texts: dict[Place, str] = {}
         self.stream_counts: dict[str, int] = {}
         self.changed_streams: dict[Place, StreamRow] = {}
         self.new_parts: list[tuple[int, int, int, str]] = []
@@ -497,6 +499,7 @@ class State:
             self.mentioned.update((place, set()) for place in keys.mentioned)
             self.pins.update((key, {}) for key in keys.pins)
             self.streams.update(dict.fromkeys(keys.edited))
+            self.stream_texts.update(dict.fromkeys(keys.stream_texts, ""))
             self.stream_counts.update(dict.fromkeys(keys.streamers, 0))
             self.own_reactions.update((place, set()) for place in keys.reactions)
             self.reaction_counts.update((place[:2], 0) for place in keys.reactions)

@@ -21,6 +21,9 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
             log = tables.by_key[key]
             state.edits[key, seq].extend(log.edits.get(seq, ()))
             state.streams[key, seq] = log.streams[seq][0] if seq in log.streams else None
+    for key, seq in keys.stream_texts:
+        if key in tables.by_key and seq in tables.by_key[key].streams:
+            state.stream_texts[key, seq] = "".join(tables.by_key[key].streams[seq][1])
     for user_id in keys.streamers:
         state.stream_counts[user_id] = sum(it.user_id == user_id for it, _ in _streams(tables))
     for key, seq, user_id in keys.reactions:

@@ -30,6 +30,11 @@ FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
 JOIN stream AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
 ORDER BY 1, 2, 3
 """
+SELECT_STREAM_TEXTS = """
+SELECT t.conversation_key, t.seq, string_agg(t.text, '' ORDER BY t.part)
+FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+JOIN stream_part AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq GROUP BY 1, 2
+"""
 COUNT_STREAMS = """
 SELECT k.user_id, (SELECT count(*) FROM stream AS t WHERE t.user_id = k.user_id)
 FROM unnest($1::text[]) AS k (user_id)
@@ -167,6 +172,9 @@ async def load(connection: Connection, keys: Keys, state: State) -> None:
                 state.streams[key, seq] = StreamRow(key, seq, *stream)
             else:
                 state.edits[key, seq].append(edit_seq)
+    if keys.stream_texts:
+        texts = await connection.fetch(SELECT_STREAM_TEXTS, *columns(keys.stream_texts, 2))
+        state.stream_texts.update(((key, seq), text) for key, seq, text in texts)
     if keys.streamers:
         for user_id, count in await connection.fetch(COUNT_STREAMS, list(keys.streamers)):
             state.stream_counts[user_id] = count

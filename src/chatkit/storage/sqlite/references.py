@@ -27,6 +27,12 @@ SELECT t.conversation_key, t.seq, NULL, t.user_id, t.parts, t.size, t.at_ms FROM
 CROSS JOIN stream AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
 ORDER BY 1, 2, 3
 """
+SELECT_STREAM_TEXTS = """
+WITH k (conversation_key, seq) AS (VALUES {keys})
+SELECT t.conversation_key, t.seq, t.text FROM k
+CROSS JOIN stream_part AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
+ORDER BY t.conversation_key, t.seq, t.part
+"""
 COUNT_STREAMS = """
 WITH k (user_id) AS (VALUES {keys})
 SELECT k.user_id, (SELECT count(*) FROM stream AS t WHERE t.user_id = k.user_id) FROM k WHERE k.user_id IS NOT NULL
@@ -134,6 +140,8 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
             state.streams[key, seq] = StreamRow(key, seq, *stream)
         else:
             state.edits[key, seq].append(edit_seq)
+    for key, seq, text in select(connection, SELECT_STREAM_TEXTS, keys.stream_texts):
+        state.stream_texts[key, seq] += text
     state.stream_counts.update(select(connection, COUNT_STREAMS, [(it,) for it in keys.streamers]))
     for key, seq, count in select(connection, COUNT_REACTIONS, {place[:2] for place in keys.reactions}):
         state.reaction_counts[key, seq] = count

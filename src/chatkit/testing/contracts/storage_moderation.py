@@ -23,6 +23,7 @@ from .storage_commands import (
     add,
     ban,
     do,
+    edited,
     group,
     one,
     recall,
@@ -35,6 +36,7 @@ from .storage_commands import (
 )
 from .storage_ownership import block
 from .storage_reopening import Make, opened
+from .storage_streams import begun, ended, part
 
 Kind = Literal["ALLOW", "REFUSE", "HOLD", "UNASKED"]
 
@@ -410,6 +412,31 @@ class ReportContract:
         assert await store.reports(0, 9) == []
         rows = [it for it in await store.audit("g") if it.action == "REPORTS_RESOLVED"]
         assert [(it.actor_id, it.subject) for it in rows] == [("mod", made)]
+
+    async def test_the_body_is_what_the_message_says_to_who_reports_it(self, store: ModeratedStore) -> None:
+        made = await self.message(store)
+        await do(store, edited("g", "ann", made, "bad"), edited("g", "ann", made, "worse"))
+        await do(store, report(made, "bob"), report(made, "cat", keep=False), recall(made, "ann"))
+        assert [it.body for it in await store.reports(0, 9)] == [text("worse"), None]
+
+    async def test_an_edit_of_the_same_batch_is_in_the_body(self, store: ModeratedStore) -> None:
+        made = await self.message(store)
+        await do(store, edited("g", "ann", made, "bad"), report(made, "bob"))
+        assert [it.body for it in await store.reports(0, 9)] == [text("bad")]
+
+    async def test_of_an_open_stream_all_of_its_parts_are_in_the_body(self, store: ModeratedStore) -> None:
+        await do(store, group("g", "ann", "bob", "cat"))
+        made = (await one(store, begun("a"), base.Appended)).entry.message_id
+        await do(store, part(made, 1, "b"), part(made, 2, "c"))
+        await do(store, report(made, "bob"), part(made, 3, "d"), report(made, "cat"))
+        bodies = [it.body for it in await store.reports(0, 9)]
+        assert bodies == [b'{"text":"abc","type":"STREAM"}', b'{"text":"abcd","type":"STREAM"}']
+
+    async def test_of_a_stream_that_has_ended_the_whole_is_in_the_body(self, store: ModeratedStore) -> None:
+        await do(store, group("g", "ann", "bob", "cat"))
+        made = (await one(store, begun("a"), base.Appended)).entry.message_id
+        await do(store, part(made, 1, "b"), ended(made, "the whole"), report(made, "bob"))
+        assert [it.body for it in await store.reports(0, 9)] == [text("the whole")]
 
     async def test_what_was_recalled_before_has_no_body(self, store: ModeratedStore) -> None:
         made = await self.message(store)
