@@ -79,7 +79,7 @@ def _verdict(it: Submission) -> ModeratorVerdict:
     return Allow()
 
 
-async def send(server: HarnessServer, user: str, key: str, body: str, conversation: str = "g-1") -> Any:
+async def send(server: HarnessServer, user: str, key: str, body: Any, conversation: str = "g-1") -> Any:
     return await server.send(conversation, user, body, client_msg_id=key, moderate=True)
 
 
@@ -495,6 +495,56 @@ async def test_a_review_may_rewrite_what_is_stored() -> None:
         assert (await send(server, "ann", "1", "a link")).payload == {"type": "TEXT", "text": "no more"}
 
 
+async def test_a_review_with_words_leaves_a_message_what_it_is() -> None:
+    async with serving(moderator=ByWord()) as server:
+        await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        sent = await send(server, "ann", "first", "hello")
+        begun = {**text("g-1", "s"), "payload": {"type": "STREAM", "text": "", "fallbackText": "wait"}}
+        ann.say(begun)
+        (ack,) = await ann.hear("MSG_ACK")
+        named = {"messageId": ack["messageId"], "seq": ack["seq"]}
+        answer = {"messageId": sent.message_id, "seq": sent.seq}
+        link: Any = {"type": "TEXT", "text": "a link", "mentions": ["ben"]}
+        released = []
+        for key, payload, content in (
+            ("end", {"type": "EDIT", **named, "ends": "WHOLE", "payload": link}, "a word"),
+            ("title", {"type": "TITLE", "title": "a link"}, "a name"),
+            ("begin", {"type": "STREAM", "text": "a link", "fallbackText": "a link"}, "a word"),
+            ("reply", {**link, "replyTo": answer}, "a word"),
+        ):
+            ann.say({**text("g-1", key), "payload": payload})
+            await ann.hear("ERROR")
+            (held,) = await server.held_messages()
+            await server.release_held(held.held_id, content=content)
+            released.append((await send(server, "ann", key, payload)).payload)
+        words = {"type": "TEXT", "text": "a word", "mentions": ["ben"]}
+        assert released == [
+            {"type": "EDIT", **named, "ends": "WHOLE", "payload": words},
+            {"type": "TITLE", "title": "a name"},
+            {"type": "STREAM", "text": "a word"},
+            {**words, "replyTo": answer},
+        ]
+        ben.say({"event": "SYNC", "conversationId": "g-1", "lastSeq": ack["seq"] - 1, "limit": 1})
+        (page,) = await ben.hear("SYNC_PAGE")
+        assert (page["messages"][0].get("stream"), page["messages"][0]["edit"]["payload"]) == (None, words)
+
+
+async def test_a_rewrite_with_words_keeps_whom_a_message_mentions_and_what_it_answers() -> None:
+    async with serving(moderator=ByWord()) as server:
+        await group(server, "ann", "ben")
+        first = await send(server, "ben", "first", "hello")
+        answer = {"messageId": first.message_id, "seq": first.seq}
+        said = {"mentions": ["ben"], "replyTo": answer}
+        sent = await send(server, "ann", "1", {"type": "TEXT", "text": "I swear", **said})
+        assert sent.payload == {"type": "TEXT", "text": "I *****", **said}
+        edit = {"type": "EDIT", "messageId": sent.message_id, "seq": sent.seq}
+        better = {"type": "TEXT", "text": "swear", "mentions": ["ben"]}
+        edited = await send(server, "ann", "2", {**edit, "fallbackText": "swear", "payload": better})
+        assert edited.payload == {**edit, "payload": {**better, "text": edited.payload["payload"]["text"]}}
+        assert "swear" not in str(edited.payload)
+
+
 async def test_a_session_that_holds_a_message_goes_on_sending_elsewhere() -> None:
     async with serving(moderator=ByWord()) as server:
         await group(server, "ann", "ben")
@@ -647,8 +697,17 @@ async def test_instruments_hear_of_each_batch(caplog: pytest.LogCaptureFixture) 
     [
         ({"type": "TEXT", "text": "words", "name": "decoy"}, "words"),
         ({"type": "CUSTOM", "schema": "s", "data": 1, "fallbackText": "words", "text": "decoy"}, "words"),
-        ({"type": "FILE", "name": "words", "text": "decoy", "fallbackText": "decoy"}, "words"),
+        ({"type": "TEXT", "text": "words", "fallbackText": "decoy"}, "words"),
+        ({"type": "STREAM", "text": "", "fallbackText": "words", "name": "decoy"}, "words"),
+        ({"type": "STREAM", "text": "some", "fallbackText": "words"}, "some\nwords"),
+        ({"type": "FILE", "name": "some", "text": "decoy", "fallbackText": "words"}, "some\nwords"),
+        ({"type": "IMAGE", "name": "some.png", "alt": "words", "text": "decoy"}, "some.png\nwords"),
         ({"type": "IMAGE", "text": "decoy"}, ""),
+        ({"type": "TITLE", "title": "some", "description": "words"}, "some\nwords"),
+        (
+            {"type": "EDIT", "fallbackText": "words", "payload": {"type": "TEXT", "text": "some"}},
+            "some\nwords",
+        ),
         ({"type": "REACTION", "reaction": "words", "text": "decoy"}, "words"),
         ({"type": "EDIT", "text": "decoy", "payload": {"type": "TEXT", "text": "words"}}, "words"),
         ({"type": "EDIT", "payload": {"type": "CUSTOM", "fallbackText": "words", "text": "decoy"}}, "words"),

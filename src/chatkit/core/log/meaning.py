@@ -88,16 +88,21 @@ def check_meaning(
     policy: Policy,
     at_ms: int,
 ) -> None:
-    """Whether a member who may write may do this. Raises RefusedError."""
+    """Whether a member who may write may do this.
+
+    Raises:
+        RateLimitedError: Nothing but the bound on open streams is in the way.
+        RefusedError: It may not.
+    """
     if meaning.reference is not None:
         check_reference(state, conversation, sender_id, meaning.reference, policy, at_ms)
     if meaning.titled is not None:
         check_titled(state, conversation, sender_id, policy)
-    if meaning.streamed is not None:
-        stream_rows.check_room(state, sender_id)
     if meaning.mentions:
         edited = _edited(conversation, meaning)
         check_mentions(state, conversation, sender_id, meaning.mentions, edited, policy)
+    if meaning.streamed is not None:
+        stream_rows.check_room(state, sender_id)
 
 
 def note_meaning(state: State, conversation: ConversationState, meaning: Meaning, row: MessageRow) -> None:

@@ -18,6 +18,7 @@ from ...errors import ConfigurationError, RefusedError
 from ...storage.base import Append, Verdict
 from ...wire.payload import canonical
 from .config import ModerationConfig
+from .rewriting import with_text
 from .verdicts import Allow, Hold, Moderator, Refuse, Rewrite, Submission
 
 logger = logging.getLogger(__name__)
@@ -138,8 +139,9 @@ class Asking:
                 return Verdict("HOLD", _reason(answer.reason), None, bounds, retry_ms)
             case Rewrite():
                 content = answer.content
-                payload = _with_text(command, content) if isinstance(content, str) else content
-                return Verdict("ALLOW", "", canonical(payload), bounds, retry_ms)
+                if isinstance(content, str):
+                    content = with_text(msgspec.json.decode(command.payload), content)
+                return Verdict("ALLOW", "", canonical(content), bounds, retry_ms)
         raise _NoAnswerError(f"it returned {type(answer).__name__} for a message, not a verdict")
 
     def _note(self, failure: str | None) -> None:
@@ -159,32 +161,6 @@ def _submission(command: Append) -> Submission:
         msgspec.json.decode(command.payload),
         command.at_ms,
     )
-
-
-def _with_text(command: Append, text: str) -> dict[str, Any]:
-    """What is stored in place of a message whose text is rewritten: an EDIT still says which message it is of, and a
-    TITLE what the group is called."""
-    payload: dict[str, Any] = msgspec.json.decode(command.payload)
-    rewritten = {"type": "TEXT", "text": text}
-    if payload["type"] == "EDIT":
-        return {**payload, "payload": rewritten}
-    if payload["type"] == "TITLE":
-        return {**payload, **_titled(payload, text)}
-    return {**payload, "text": text} if payload["type"] == "STREAM" else rewritten
-
-
-def _titled(payload: dict[str, Any], text: str) -> dict[str, str]:
-    """A text in place of the title and description that a TITLE says: nothing stays of what the moderator rewrote.
-
-    Of one with both the first line is the title and the rest the description, empty if there is no more. A title is
-    one line: further ones are joined to it.
-    """
-    if not payload.get("title") and "description" in payload:
-        return {"description": text}
-    if not payload.get("description"):
-        return {"title": " ".join(text.splitlines())}
-    title, _, description = text.partition("\n")
-    return {"title": " ".join(title.splitlines()), "description": description}
 
 
 def _reason(reason: object) -> str:

@@ -14,6 +14,7 @@ from ...wire import events as ev
 from ...wire.http import PAGE_LIMIT, ReportNote, ReportReason, ReviewReason
 from ...wire.payload import canonical
 from ..host import HostVerbs, check_ids, check_number_of, check_page, check_value, named
+from .rewriting import with_text
 
 NOT_HELD = "no such message is held: it was decided already"
 
@@ -36,7 +37,7 @@ class ModerationVerbs(HostVerbs):
 
         Args:
             held_id: Which.
-            content: What is stored instead: a text, or a payload.
+            content: What is stored instead: a text, as of a `Rewrite`, or a payload.
             by: Who decides.
 
         Returns:
@@ -48,8 +49,7 @@ class ModerationVerbs(HostVerbs):
             BadRequestError: The content is no payload.
             UnavailableError: See the class.
         """
-        payload = None if content is None else canonical(_payload(content))
-        return await self._review(held_id, by, release=True, payload=payload)
+        return await self._review(held_id, by, release=True, content=content)
 
     async def refuse_held(self, held_id: int, reason: str, *, by: str | None = None) -> ReviewOutcome:
         """Refuse a held message for good; its sender is told why. What waits behind it goes on. Raises as above."""
@@ -95,19 +95,24 @@ class ModerationVerbs(HostVerbs):
         return cast("ModerationReader", self.store)
 
     async def _review(
-        self, held_id: int, by: str | None, *, release: bool, reason: str = "", payload: bytes | None = None
+        self,
+        held_id: int,
+        by: str | None,
+        *,
+        release: bool,
+        reason: str = "",
+        content: str | Payload | None = None,
     ) -> ReviewOutcome:
         check_number_of("held message", held_id)
         check_ids(*named(by))
         held = await self._moderation_reader.held_message(held_id)
         if held is None:
             raise NotFoundError(NOT_HELD)
+        if isinstance(content, str):
+            content = with_text(msgspec.json.decode(held.payload), content)
+        payload = None if content is None else canonical(content)
         command = self.engine.review(held, by, release=release, reason=reason, payload=payload)
         return _outcome(command, await self.engine.execute(command, Reviewed))
-
-
-def _payload(content: str | Payload) -> Payload:
-    return {"type": "TEXT", "text": content} if isinstance(content, str) else content
 
 
 def _held(it: HeldRecord) -> HeldMessage:

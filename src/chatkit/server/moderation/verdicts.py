@@ -35,24 +35,29 @@ class Submission(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What members read: the text of a TEXT, what a STREAM begins with, the fallback text of a CUSTOM, the name of
-        a file, the reaction of a REACTION, of an EDIT those of what it puts in the place of a message, of a TITLE both
-        title and description, a line each; empty if there is none."""
-        return _text_of(self.payload)
+        """All that members read, a line each: the text of a TEXT, what a STREAM begins with, the reaction of a
+        REACTION, title and description of a TITLE, name and `alt` of a file, of an EDIT the same of what it puts in
+        the place of a message; and of all but a TEXT the `fallbackText`. Empty if there is none."""
+        return "\n".join(_words_of(self.payload))
 
 
-_SHOWN: Final = {"TEXT": "text", "STREAM": "text", "CUSTOM": "fallbackText", "REACTION": "reaction"}
-"""Which field members read, by type; of files it is the name."""
+_SHOWN: Final = {
+    "TEXT": ("text",),
+    "STREAM": ("text", "fallbackText"),
+    "CUSTOM": ("fallbackText",),
+    "REACTION": ("reaction", "fallbackText"),
+    "TITLE": ("title", "description", "fallbackText"),
+    "EDIT": ("fallbackText",),
+}
+_SHOWN_OF_FILES: Final = ("name", "alt", "fallbackText")
+"""Which fields members read, by type. Whoever does not know a type reads its `fallbackText`."""
 
 
-def _text_of(payload: Payload) -> str:
+def _words_of(payload: Payload) -> list[str]:
     kind = payload.get("type")
-    if kind == "EDIT":
-        return _text_of(payload["payload"])
-    if kind == "TITLE":
-        return "\n".join(text for name in ("title", "description") if (text := payload.get(name)))
-    value = payload.get(_SHOWN.get(kind, "name") if isinstance(kind, str) else "name")
-    return value if isinstance(value, str) else ""
+    edited = _words_of(payload["payload"]) if kind == "EDIT" else []
+    names = _SHOWN.get(kind, _SHOWN_OF_FILES) if isinstance(kind, str) else _SHOWN_OF_FILES
+    return edited + [it for name in names if isinstance(it := payload.get(name), str) and it]
 
 
 class Allow(msgspec.Struct, frozen=True, tag=True):
@@ -73,7 +78,8 @@ class Rewrite(msgspec.Struct, frozen=True, tag=True):
     """Something else is stored in its place, which its sender is shown too.
 
     Attributes:
-        content: A text, which of an EDIT and a STREAM takes the place of theirs, or a payload as a client may send it.
+        content: A text, which takes the place of all words (of an EDIT, a TITLE and a STREAM inside of them; `mentions`
+            and `replyTo` stay), or a payload as a client may send it.
     """
 
     content: str | Payload

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, cast
 
 import pytest
 
+from ...core.log.stream_rows import OPEN_MAX
 from ...errors import (
     BadRequestError,
     ConflictError,
@@ -14,9 +15,11 @@ from ...errors import (
     InternalError,
     NotFoundError,
     OverloadedError,
+    RateLimitedError,
     UnavailableError,
 )
 from ...storage import base
+from ...wire.payload import canonical
 from .storage_breaking import NO_KEY
 from .storage_commands import (
     NOW,
@@ -371,6 +374,25 @@ class HoldContract:
         ]
 
 
+class HeldStreamContract:
+    """Streams among what is held: a fixture `store` gives a fresh one."""
+
+    pytestmark = pytest.mark.anyio
+
+    async def test_a_held_stream_is_released_past_the_bound_on_open_ones(self, store: ModeratedStore) -> None:
+        await do(store, group("g", "ann", "bob"))
+        payload = canonical({"type": "STREAM", "text": "a link"})
+        await one(store, hold("ann", "held", payload=payload), base.Held)
+        await do(store, *(begun(key=f"k{it}") for it in range(OPEN_MAX)))
+        await refused(store, begun(key="more"), RateLimitedError)
+        released = await one(store, review(await one_held(store)), base.Reviewed)
+        assert [it.client_msg_id for it in released.entries] == ["held"]
+        assert released.refused == ()
+        name = released.entries[0].message_id
+        assert (await one(store, part(name, 1, "goes on"), base.PartAppended)).parts == 1
+        await refused(store, begun(key="more"), RateLimitedError)
+
+
 class ReportContract:
     """Reports by users: a fixture `store` gives a fresh one."""
 
@@ -490,7 +512,7 @@ class ReportContract:
         return (await one(store, send("g", "ann", "a"), base.Appended)).entry.message_id
 
 
-class ModerationContract(VerdictContract, HoldContract, ReportContract):
+class ModerationContract(VerdictContract, HoldContract, HeldStreamContract, ReportContract):
     """All that moderation asks of a store."""
 
 
