@@ -53,13 +53,23 @@ def test_mentions_pins_and_names_are_shown_to_all_and_refused_to_who_may_not(
     for tab in (ann, ben):
         expect(tab.page.locator("#title")).to_have_text("<b>Sunday</b>")
     about(ann, "Change the name")
-    ann.page.get_by_label("What it is for").fill("Tea at four")
-    ann.page.keyboard.press("Enter")
+    ann.page.get_by_label("What it is for").fill("Tea\nat four")
+    ann.page.get_by_role("button", name="Change", exact=True).click()
     for tab in (ann, ben):
         expect(tab.page.locator("#subtitle")).to_have_text("Tea at four")
+    path = f"/v1/conversations/{chat}"
+    about(ann, "Change the name")
+    ann.page.get_by_label("Name", exact=True).fill("Monday")
+    ann.page.keyboard.press("Enter")
+    for tab in (ann, ben):
+        expect(tab.page.locator("#title")).to_have_text("Monday")
+    assert server.api("ann", "GET", path)["description"] == "Tea\nat four", "which was not touched"
+    about(ann, "Change the name")
+    ann.page.get_by_label("What it is for").fill("Tea\nat five")
+    ann.page.get_by_role("button", name="Change", exact=True).click()
     expect(notices.last).to_have_text("ann changed what the group is for")
     about(ben, "Change the name")
-    expect(ben.page.get_by_label("What it is for")).to_have_value("Tea at four")
+    expect(ben.page.get_by_label("What it is for")).to_have_value("Tea\nat five")
     ben.page.get_by_label("Name", exact=True).fill("Ben's")
     ben.page.keyboard.press("Enter")
     expect(ben.page.locator(".toast")).not_to_be_empty()
@@ -69,11 +79,35 @@ def test_mentions_pins_and_names_are_shown_to_all_and_refused_to_who_may_not(
     row = ben.page.locator(f'[data-conversation="{chat}"]')
     expect(row.locator(".preview")).to_have_text("ann changed what the group is for")
 
-    ben.choose(server.conversation("ben", "ann"))
+    other = server.conversation("ben", "ann")
+    ben.choose(other)
     ann.write("here")
     expect(row.locator(".badge")).to_have_text("1")
     ann.write("@ben")
     expect(row.locator(".badge")).to_have_text("@ 2")
+
+    ben.choose(chat)
+    expect(row.locator(".badge")).to_be_hidden()
+    ben.choose(other)
+    last = server.say("ann", chat, "read by ben", "read")
+    expect(row.locator(".badge")).to_have_text("1")
+    ben.choose(chat)
+    expect(row.locator(".badge")).to_be_hidden()
+    ben.choose(other)
+    mention = {"type": "TEXT", "text": "@ben", "mentions": ["ben"]}
+    place = {"messageId": last["messageId"], "seq": last["seq"]}
+    server.send("ann", chat, {"type": "EDIT", **place, "payload": mention}, "edit")
+    expect(row.locator(".badge")).to_have_text("@")
+
+    for number in range(4):  # more than the list has room for
+        sent = server.say("ann", chat, f"{number} " + "long " * 8_000, f"long-{number}")
+        place = {"messageId": sent["messageId"], "seq": sent["seq"]}
+        server.send("ann", chat, {"type": "PINNED", **place, "pinned": True}, f"pin-{number}")
+    about(ann, "Pinned messages")
+    expect(ann.page.locator("#pinned .preview")).to_have_count(4)
+    expect(ann.page.locator("#pinned .preview").last).to_have_text("An earlier pinned message")
+    ann.page.locator("#pinned .preview").last.click()
+    expect(ann.page.locator("#log .message:focus .body")).to_contain_text("0 long")
 
 
 BEGIN = """async ([url, token, conversationId]) => {

@@ -10,7 +10,7 @@ import { contentOf } from "../v1/client/chatkit.js";
 export class Group {
   #client;
   #seek;
-  #named = null; // {id, title, description} of the group that gets another name, as its user saw them
+  #named = null; // {id, title, description} of the group that gets another name, as the fields had them
 
   /** @param {{client, seek: (seq: number) => void}} parts */
   constructor({ client, seek }) {
@@ -21,7 +21,7 @@ export class Group {
     byId("rename-cancel").addEventListener("click", () => byId("rename").close());
     byId("rename-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#rename(new FormData(event.target));
+      this.#rename();
     });
   }
 
@@ -44,18 +44,19 @@ export class Group {
 
   /** Ask what a group is to be called. */
   showRename({ id, title, description }) {
-    this.#named = { id, title, description };
     byId("new-title").value = title;
     byId("new-description").value = description;
+    this.#named = { id, title: byId("new-title").value, description: byId("new-description").value };
     byId("rename").showModal();
     byId("new-title").select();
   }
 
-  #row({ message, by: pinnedBy, pinnedTs }) {
-    const { seq, senderId } = message;
+  /** One for which the server's list had no room has no message: it can be opened, and fits once others are pinned no more. */
+  #row({ seq, message, by: pinnedBy, pinnedTs }) {
+    const by = el("small", { class: "stamp" }, `Pinned by ${pinnedBy} · ${stampOf(pinnedTs, this.#client.serverNow)}`);
+    if (message === null) return el("li", {}, el("button", { type: "button", "data-seq": seq }, el("span", { class: "preview" }, "An earlier pinned message"), by));
     const content = contentOf(message);
-    const by = `Pinned by ${pinnedBy} · ${stampOf(pinnedTs, this.#client.serverNow)}`;
-    const show = el("button", { type: "button", "data-seq": seq }, el("span", { class: "preview" }, el("bdi", {}, senderId), ": ", el("bdi", {}, textOf(content))), el("small", { class: "stamp" }, by));
+    const show = el("button", { type: "button", "data-seq": seq }, el("span", { class: "preview" }, el("bdi", {}, message.senderId), ": ", el("bdi", {}, textOf(content))), by);
     const unpin = el("button", { type: "button", class: "tool", "data-action": "unpin", "aria-label": `Unpin: ${textOf(content)}` }, "Unpin");
     unpin.message = message;
     return el("li", {}, show, unpin);
@@ -68,12 +69,13 @@ export class Group {
     else this.#seek(Number(button.dataset.seq));
   }
 
-  #rename(form) {
+  /** What was not touched stays as it is, also if somebody else changed it meanwhile. */
+  #rename() {
     byId("rename").close();
     const { id, title, description } = this.#named;
-    const wanted = { title: form.get("title").trim(), description: form.get("description").trim() };
-    if (wanted.title !== title) this.#told(this.#client.setTitle(id, wanted.title), "The group has another name.");
-    if (wanted.description !== description) this.#told(this.#client.setDescription(id, wanted.description), "What the group is for is written down.");
+    const wanted = { title: byId("new-title").value, description: byId("new-description").value };
+    if (wanted.title !== title) this.#told(this.#client.setTitle(id, wanted.title.trim()), "The group has another name.");
+    if (wanted.description !== description) this.#told(this.#client.setDescription(id, wanted.description.trim()), "What the group is for is written down.");
   }
 
   #told(sending, done) {

@@ -48,10 +48,10 @@ export class ConversationList {
     const isMuted = conversation.mutedUntil > this.#client.serverNow;
     setText(stamp, [isMuted ? "muted" : "", stampOf(conversation.activityTs, this.#client.serverNow)].filter(Boolean).join(" · "));
     setLine(preview, ...this.#preview(conversation));
-    badge.hidden = count === 0;
-    row.firstElementChild.classList.toggle("muted", isMuted);
     const mentions = conversation.unreadMentions;
-    setText(badge, count > 0 ? `${mentions > 0 ? "@ " : ""}${count}${more ? "+" : ""}` : "");
+    badge.hidden = count === 0 && mentions === 0; // the edit of a message that was read may mention
+    row.firstElementChild.classList.toggle("muted", isMuted);
+    setText(badge, [mentions > 0 ? "@" : "", count > 0 ? `${count}${more ? "+" : ""}` : ""].filter(Boolean).join(" "));
     setAttribute(badge, "aria-label", mentions > 0 ? `${count} unread, ${mentions} that mention you` : `${count} unread`);
   }
 

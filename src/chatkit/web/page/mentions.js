@@ -5,6 +5,8 @@ import { el } from "./dom.js";
 
 const MENTION = /(?<![\p{L}\p{N}_@])@([A-Za-z0-9._:@-]+)/gu;
 const MENTIONS_MAX = 50;
+const ID_MAX = 128;
+const LAST_SIGNS = ".:-";
 
 /** The members among `memberIds` whom a text names as `@id`, a sentence's last sign left out; at most 50. @returns {string[]} */
 export function mentionsOf(text, memberIds) {
@@ -33,9 +35,11 @@ export function mentionsMe({ mentions }, me) {
 }
 
 function memberOf(named, members) {
-  for (let id = named; id !== ""; id = id.slice(0, -1)) {
+  let bare = named.length;
+  while (bare > 0 && LAST_SIGNS.includes(named[bare - 1])) bare -= 1;
+  for (let length = Math.min(named.length, ID_MAX); length >= Math.max(bare, 1); length -= 1) {
+    const id = named.slice(0, length);
     if (members.has(id)) return id;
-    if (!/[.:-]$/.test(id)) return null;
   }
   return null;
 }
