@@ -557,8 +557,8 @@ class DeliveryStore(Protocol):
         """
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        """The payloads of entries by (conversation_key, seq); of those that were recalled or have expired there
-        is none."""
+        """How messages read now, by (conversation_key, seq): the payload of the newest edit, else their own, of an open
+        stream with its text so far. Of those that were recalled or have expired there is none."""
 
     async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
         """How many unread messages each user has in all conversations that they have not muted, and mentions in those

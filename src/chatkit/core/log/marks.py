@@ -104,6 +104,21 @@ def edit_of(seq: int, server_ts: int, payload: bytes) -> StoredEdit:
     return StoredEdit(seq, server_ts, bytes(said.payload), ends)
 
 
+def reading(payload: bytes, edit: bytes | None, streamed: str | None) -> bytes:
+    """How a message reads now.
+
+    Args:
+        payload: As it was sent.
+        edit: The newest EDIT entry that names it; empty where its body is in the archive.
+        streamed: Of an open stream, its text so far.
+    """
+    if edit:
+        return edit_of(0, 0, edit).payload
+    if streamed is None:
+        return payload
+    return msgspec.json.encode({**msgspec.json.decode(payload), "text": streamed}, order="sorted")
+
+
 def reactions_of(rows: Iterable[MarkRow]) -> dict[Place, tuple[Reactions, ...]]:
     """The reactions of each entry: the one that was there first comes first; who reacted first is named."""
     users: dict[Place, dict[str, list[str]]] = {}

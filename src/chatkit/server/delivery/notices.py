@@ -21,7 +21,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         message_id: Of that message: the newest one of others that the user has not read and the device not confirmed.
-        payload: As it was sent; without its words (`type` only) where they are hidden.
+        payload: As it reads now: the newest edit, and of a streamed message the text so far; without its words (`type`
+            only) where they are hidden.
         count: How many such messages there are among the newest entries.
         recalled: Whether the message of an earlier push was recalled, and this one is what is left to be told.
             Then, if nothing is, it is about the recall, and `payload` is that of a recalled message.
@@ -63,7 +64,9 @@ async def plain_words(notice: Notice) -> PushText:
         return PushText(title)
     if notice.payload["type"] == "RECALLED":
         return PushText(title, "A message was withdrawn")
-    words = notice.payload.get("text") or notice.payload.get("fallbackText") or f"[{notice.payload['type']}]"
+    kind = notice.payload["type"]
+    untold = "…" if kind == "STREAM" else f"[{kind}]"  # a stream that has no text yet
+    words = notice.payload.get("text") or notice.payload.get("fallbackText") or untold
     return PushText(title, f"{notice.sender_id}: {words}" if is_group else str(words))
 
 
@@ -135,7 +138,7 @@ def notice_of(
         claim: What is new.
         target: The device.
         choice: What to tell it.
-        payload: Of the message.
+        payload: Of the message, as it reads now.
         hide_body: Whether words are hidden, whatever the device asked for.
     """
     hidden = hide_body or target.hide_body

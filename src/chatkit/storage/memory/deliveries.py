@@ -8,6 +8,7 @@ import anyio.lowlevel
 import msgspec
 from msgspec.structs import replace
 
+from ...core.log.marks import reading
 from ...core.log.state import MessageRow
 from ...errors import UnavailableError
 from ...wire.payload import EVERYBODY
@@ -147,11 +148,11 @@ class MemoryDeliveries:
         ]
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        """The payloads of entries that were not recalled and have not expired."""
+        """The payloads of entries that were not recalled and have not expired, as they read now."""
         await self._check()
         logs = self._tables.by_key
         return {
-            (key, seq): payload
+            (key, seq): _reading(logs[key], seq, payload)
             for key, seq in places
             if seq not in logs[key].recalled
             and seq > logs[key].floor_seq
@@ -314,3 +315,10 @@ def _claim(
         since_ms,
         terms.after_ms,
     )
+
+
+def _reading(log: Conversation, seq: int, payload: bytes) -> bytes:
+    edits = log.edits.get(seq)
+    edit = log.rows[edits[-1] - 1].payload if edits else None
+    streamed = "".join(log.streams[seq][1]) if seq in log.streams else None
+    return reading(payload, edit, streamed)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from ...core.log.marks import reading
 from ...drivers.postgres import READ, ConflictError, Connection, Database, Row
 from ...errors import UnavailableError
 from ..base import (
@@ -176,7 +177,14 @@ CROSS JOIN LATERAL (
 ) AS o
 """
 SELECT_PAYLOADS: Final = """
-SELECT e.conversation_key, e.seq, e.payload FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+SELECT e.conversation_key, e.seq, e.payload, (
+    SELECT p.payload FROM edit AS d
+    JOIN message AS p ON p.conversation_key = d.conversation_key AND p.seq = d.edited_by_seq
+    WHERE d.conversation_key = e.conversation_key AND d.seq = e.seq ORDER BY d.edited_by_seq DESC LIMIT 1
+), (
+    SELECT string_agg(p.text, '' ORDER BY p.part) FROM stream_part AS p
+    WHERE p.conversation_key = e.conversation_key AND p.seq = e.seq
+) FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
 JOIN conversation AS c ON c.conversation_key = k.conversation_key
 JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
 WHERE e.payload <> '' AND e.seq > c.floor_seq AND NOT EXISTS (
@@ -351,7 +359,7 @@ class PostgresDeliveries:
         """The payloads of entries that were not recalled and have not expired."""
         async with self._reading.transaction(READ) as connection:
             rows = await connection.fetch(SELECT_PAYLOADS, *columns({*places}, 2))
-        return {(key, seq): payload for key, seq, payload in rows}
+        return {(key, seq): reading(payload, edit, streamed) for key, seq, payload, edit, streamed in rows}
 
     async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
         """How many unread messages each user has."""

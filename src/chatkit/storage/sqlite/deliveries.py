@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from ...core.log.marks import reading
 from ...drivers.sqlite import Connection, Row
 from ..base import (
     LAG_MAX,
@@ -127,7 +128,15 @@ CROSS JOIN outbox AS o ON o.conversation_key = c.conversation_key AND o.ready_ms
 """
 SELECT_PAYLOADS = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
-SELECT e.conversation_key, e.seq, e.payload FROM k
+SELECT e.conversation_key, e.seq, e.payload, (
+    SELECT p.payload FROM edit AS d
+    CROSS JOIN message AS p ON p.conversation_key = d.conversation_key AND p.seq = d.edited_by_seq
+    WHERE d.conversation_key = e.conversation_key AND d.seq = e.seq ORDER BY d.edited_by_seq DESC LIMIT 1
+), (
+    SELECT group_concat(t.text, '') FROM (
+        SELECT p.text FROM stream_part AS p
+        WHERE p.conversation_key = e.conversation_key AND p.seq = e.seq ORDER BY p.part) AS t
+) FROM k
 CROSS JOIN conversation AS c ON c.conversation_key = k.conversation_key
 CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
 WHERE e.payload <> x'' AND e.seq > c.floor_seq AND NOT EXISTS (
@@ -294,8 +303,9 @@ def _mark(row: Row) -> EntryMark:
 
 
 def payloads(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    """The payloads of entries that were not recalled."""
-    return {(key, seq): payload for key, seq, payload in select(connection, SELECT_PAYLOADS, {*places})}
+    """The payloads of entries that were not recalled, as they read now."""
+    rows = select(connection, SELECT_PAYLOADS, {*places})
+    return {(key, seq): reading(payload, edit, streamed) for key, seq, payload, edit, streamed in rows}
 
 
 def unread(

@@ -6,6 +6,7 @@ import hashlib
 
 from msgspec.structs import replace
 
+from ...core.log.outcomes import message_place
 from ...core.log.stream_rows import OPEN_MAX
 from ...errors import (
     BadRequestError,
@@ -86,6 +87,23 @@ class StreamContract:
         assert entry.edit == base.StoredEdit(made.entry.seq, NOW, text("final"), "WHOLE")
         assert await idle(store, NOW) == []
         assert (await store.entries("g", 1, 1))[0].stream is None, "the log itself is as it was written"
+
+    async def test_what_is_pushed_is_how_messages_read_now(self, store: Store) -> None:
+        name = await stream(store)
+        typo = (await one(store, send("g", "ann", "typo"), base.Appended)).entry.message_id
+        key, _, _ = message_place(name) or (0, "", 0)
+        places = [(key, 2), (key, 3)]
+        untold = canonical({"type": "STREAM", "text": ""})
+        assert await store.deliveries.payloads(places) == {places[0]: untold, places[1]: text("typo")}
+        await do(store, edited("g", "ann", typo, "rihgt"), edited("g", "ann", typo, "right"))
+        await do(store, part(name, 1, 'Lima "is" '), part(name, 2, "the"))
+        so_far = canonical({"type": "STREAM", "text": 'Lima "is" the'})
+        assert await store.deliveries.payloads(places) == {places[0]: so_far, places[1]: text("right")}
+        await do(store, ended(name, "Lima is the capital."))
+        final = text("Lima is the capital.")
+        assert await store.deliveries.payloads(places) == {places[0]: final, places[1]: text("right")}
+        await do(store, recall(name, "ann"))
+        assert await store.deliveries.payloads(places) == {places[1]: text("right")}
 
     async def test_a_part_is_taken_once_and_in_its_turn(self, store: Store) -> None:
         name = await stream(store)
