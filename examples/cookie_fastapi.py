@@ -1,6 +1,7 @@
 """A FastAPI site whose users log in by its cookie, with the chat under /chat.
 
 `RequestLogin` hands the site the whole handshake, and `origins` keeps pages of other sites from using the cookie.
+Those cannot log anybody in or out either: that takes JSON from a page of the site.
 
 Run: `pip install fastapi`, then `python examples/cookie_fastapi.py 8000`. Open http://127.0.0.1:8000/ and log in as
 lina (lighthouse) or omar (orchard), who have a conversation, the lobby. `site_users.py` beside it has the users and
@@ -15,10 +16,10 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 import uvicorn
-from fastapi import Cookie, FastAPI, HTTPException, Response
+from fastapi import Cookie, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
-from site_users import DEMO_USERS, PAGE, SiteUsers
+from site_users import DEMO_USERS, PAGE, SiteUsers, is_of_own_page
 
 from chatkit import ChatServer, RequestLogin, asgi_app, open_store
 from chatkit.gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
@@ -53,14 +54,18 @@ def create_app(origin: str) -> FastAPI:
     async def page() -> str:
         return PAGE
 
-    @app.post("/login", status_code=204)
+    def of_own_page(request: Request) -> None:
+        if not is_of_own_page(request.headers, origin):
+            raise HTTPException(403, "only pages of this site may do this")
+
+    @app.post("/login", status_code=204, dependencies=[Depends(of_own_page)])
     async def log_in(given: Credentials, response: Response) -> None:
         cookie = await users.log_in(given.user, given.password)
         if cookie is None:
             raise HTTPException(401, "wrong user or password")
         response.set_cookie("session", cookie, httponly=True, samesite="lax")  # and secure=True behind TLS
 
-    @app.post("/logout", status_code=204)
+    @app.post("/logout", status_code=204, dependencies=[Depends(of_own_page)])
     async def log_out(response: Response, session: Annotated[str, Cookie()] = "") -> None:
         user = await users.log_out(session)
         if user is not None:

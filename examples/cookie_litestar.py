@@ -1,6 +1,7 @@
 """A Litestar site whose users log in by its cookie, with the chat under /chat.
 
 `RequestLogin` hands the site the whole handshake, and `origins` keeps pages of other sites from using the cookie.
+Those cannot log anybody in or out either: that takes JSON from a page of the site.
 
 Run: `pip install litestar`, then `python examples/cookie_litestar.py 8000`. Open http://127.0.0.1:8000/ and log in as
 lina (lighthouse) or omar (orchard), who have a conversation, the lobby. `site_users.py` beside it has the users and
@@ -12,14 +13,17 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import uvicorn
 from litestar import Litestar, MediaType, Request, Response, asgi, get, post
+from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
-from litestar.exceptions import NotAuthorizedException
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
 from litestar.types import Receive, Scope, Send
-from site_users import COOKIE, DEMO_USERS, PAGE, SiteUsers
+from site_users import COOKIE, DEMO_USERS, PAGE, SiteUsers, is_of_own_page
 
 from chatkit import ChatServer, RequestLogin, asgi_app, open_store
 from chatkit.gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
@@ -59,7 +63,11 @@ def create_app(origin: str) -> Litestar:
     def page() -> str:
         return PAGE
 
-    @post("/login", status_code=204)
+    def of_own_page(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if not is_of_own_page(connection.headers, origin):
+            raise PermissionDeniedException("only pages of this site may do this")
+
+    @post("/login", status_code=204, guards=[of_own_page])
     async def log_in(data: Credentials) -> Response[None]:
         cookie = await users.log_in(data.user, data.password)
         if cookie is None:
@@ -67,7 +75,7 @@ def create_app(origin: str) -> Litestar:
         login = Cookie(COOKIE, value=cookie, httponly=True, samesite="lax")  # and secure=True behind TLS
         return Response(None, cookies=[login])
 
-    @post("/logout", status_code=204)
+    @post("/logout", status_code=204, guards=[of_own_page])
     async def log_out(request: Request[None, None, object]) -> Response[None]:
         user = await users.log_out(request.cookies.get(COOKIE, ""))
         if user is not None:

@@ -1,6 +1,7 @@
 """A Starlette site whose users log in by its cookie, with the chat under /chat.
 
 `RequestLogin` hands the site the whole handshake, and `origins` keeps pages of other sites from using the cookie.
+Those cannot log anybody in or out either: that takes JSON from a page of the site.
 
 Run: `python examples/cookie_login.py 8000`, then open http://127.0.0.1:8000/ and log in as lina (lighthouse) or omar
 (orchard), who have a conversation, the lobby. `site_users.py` beside it has the users and the page.
@@ -14,7 +15,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import uvicorn
-from site_users import COOKIE, DEMO_USERS, PAGE, SiteUsers
+from site_users import COOKIE, DEMO_USERS, PAGE, SiteUsers, is_of_own_page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -51,6 +52,8 @@ def create_app(origin: str) -> Starlette:
         return HTMLResponse(PAGE)
 
     async def log_in(request: Request) -> Response:
+        if not is_of_own_page(request.headers, origin):
+            return Response(status_code=403)
         try:
             given = msgspec.json.decode(await request.body(), type=Credentials)
         except msgspec.DecodeError:
@@ -63,6 +66,8 @@ def create_app(origin: str) -> Starlette:
         return response
 
     async def log_out(request: Request) -> Response:
+        if not is_of_own_page(request.headers, origin):
+            return Response(status_code=403)
         user = await users.log_out(request.cookies.get(COOKIE, ""))
         if user is not None:
             await server.revoke(

@@ -79,6 +79,13 @@ at("out").onclick = async () => {
 T = TypeVar("T")
 
 
+def is_of_own_page(headers: Mapping[str, str], origin: str) -> bool:
+    """Whether a POST is from a script on a page of the site. No other page can send JSON there under that origin, so
+    none can log a visitor in as somebody else, or out (login CSRF)."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" and headers.get("origin") == origin
+
+
 class SiteUsers:
     """Users and logins in one file. Every verb works in a thread of its own, so that nobody waits for the disk.
 

@@ -36,6 +36,19 @@ async def log_in(web: httpx.AsyncClient, user: str, password: str) -> int:
     return (await web.post("/login", json=body, headers=await csrf(web))).status_code
 
 
+async def refused_by_csrf(web: httpx.AsyncClient, path: str, body: dict[str, str]) -> bool:
+    """Whether what pages elsewhere can make a browser send is refused: a form whose text is JSON, and a script's."""
+    as_form = {"Content-Type": "text/plain", "Origin": FOREIGN}
+    words = json.dumps({**body, "x": "=y"})
+    answers = [
+        await web.post(path, content=words, headers=as_form),
+        await web.post(path, content=words, headers={**as_form, "Origin": web.headers["Origin"]}),
+        await web.post(path, json=body, headers={"Origin": FOREIGN}),
+        await web.post(path, json=body, headers={"Origin": "null"}),
+    ]
+    return [it.status_code // 100 for it in answers] == [4] * 4
+
+
 def site(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, trust_env=False, headers={"Origin": url})
 
@@ -85,11 +98,14 @@ async def test_a_site_logs_in_its_own_users(name: str, tmp_path: Path) -> None:
     with serving(name, folder=tmp_path, prefix="/chat") as url, anyio.fail_after(60):
         async with site(url) as lina_web, site(url) as omar_web:
             assert (await lina_web.get("/chat/v1/conversations")).status_code == 401
+            assert await refused_by_csrf(lina_web, "/login", {"user": "omar", "password": PASSWORDS["omar"]})
+            assert not lina_web.cookies.jar or name == "cookie_django", "a page elsewhere logs nobody in"
             assert await log_in(lina_web, "lina", "orchard") == 401
             assert await log_in(lina_web, "nobody", "orchard") == 401
             assert await log_in(lina_web, "lina", PASSWORDS["lina"]) == 204
             assert await log_in(omar_web, "omar", PASSWORDS["omar"]) == 204
 
+            assert await refused_by_csrf(lina_web, "/logout", {})
             socket = await by_cookie(url, lina_web, url)
             assert await logged_in_as(socket) == "lina"
             with pytest.raises(InvalidStatus) as foreign:
@@ -111,7 +127,9 @@ async def test_a_site_logs_in_its_own_users(name: str, tmp_path: Path) -> None:
                 assert await next_text(omar) == "Hello"
 
                 old = dict([cookie_of(lina_web)])
-                assert (await lina_web.post("/logout", headers=await csrf(lina_web))).status_code == 204
+                assert (
+                    await lina_web.post("/logout", json={}, headers=await csrf(lina_web))
+                ).status_code == 204
                 assert await closed(socket) == 4101
                 ended = [event.code async for event in lina.events() if isinstance(event, Disconnected)]
                 assert ended == [4101, 4101], "neither the login nor a resume token holds"
