@@ -327,6 +327,27 @@ async def test_the_rate_of_parts_has_a_bound() -> None:
         assert [it["part"] for it in acks] == [1, 2, 3]
 
 
+async def test_the_parts_in_a_conversation_have_a_bound_of_which_strangers_take_nothing() -> None:
+    limits = Limits.unlimited()
+    async with serving(limits=type(limits)(stream_parts_per_conversation=Rate(0.001, 2))) as server:
+        await group(server, "ann", "ben")
+        ann, ben, eve = await login(server, "ann"), await login(server, "ben"), await login(server, "eve")
+        first = await begun(ann)
+        second = await begun(ben)
+        for _ in range(3):
+            eve.say(part(first, 1, "x"))
+            (error,) = await eve.hear("ERROR")
+            assert error["code"] == "NOT_FOUND"
+        ann.say(part(first, 1, "x"))
+        await ann.hear("STREAM_ACK")
+        ben.say(part(second, 1, "x"))
+        await ben.hear("STREAM_ACK")
+        for peer, name in ((ann, first), (ben, second)):
+            peer.say(part(name, 2, "x"))
+            (error,) = await peer.hear("ERROR")
+            assert (error["code"], error["retryable"]) == ("RATE_LIMITED", True)
+
+
 async def test_storage_that_refuses_a_part_loses_none() -> None:
     store = GatedStore()
     async with serving(store) as server:

@@ -26,6 +26,7 @@ class Allowance:
         self._sends: RateLimiter[str] = RateLimiter(limits.sends_per_user)
         self._sends_to: RateLimiter[str] = RateLimiter(limits.sends_per_conversation)
         self._parts: RateLimiter[str] = RateLimiter(limits.stream_parts_per_user)
+        self._parts_in: RateLimiter[str] = RateLimiter(limits.stream_parts_per_conversation)
         self._events: RateLimiter[str] = RateLimiter(limits.events_per_user)
         self._counts_events = limits.events_per_user is not None
         self._events_beyond: RateLimiter[str] = RateLimiter(limits.events_per_user)
@@ -76,9 +77,13 @@ class Allowance:
         """Count an event that was refused as one too many. Returns whether these come at more than the rate too."""
         return self._events_beyond.admit(user_id, self._clock.now_s()) > 0
 
-    def stream_part(self, user_id: str) -> None:
+    def stream_part(self, user_id: str, conversation_id: str) -> None:
         """A part of a streamed message. Raises RateLimitedError."""
-        self._take("parts", (self._parts, user_id, 1.0))
+        self._take("parts", (self._parts, user_id, 1.0), (self._parts_in, conversation_id, 1.0))
+
+    def not_streamed(self, conversation_id: str) -> None:
+        """Of `stream_part`: it was refused, and takes nothing from other authors. It counts for the user."""
+        self._parts_in.give_back(conversation_id)
 
     def typing(self, user_id: str, conversation_id: str) -> None:
         """A TYPING. Raises RateLimitedError."""

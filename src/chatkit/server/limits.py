@@ -26,6 +26,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         sends_per_user: Messages and recalls of a user, over all devices, by socket and HTTP. A repeat counts too.
         sends_per_conversation: Messages to a conversation, over all senders.
         stream_parts_per_user: Parts of streamed messages of a user, over all devices.
+        stream_parts_per_conversation: Parts of streamed messages in a conversation, over all authors.
         events_per_user: Events of any kind from the connections of a user, those that could not be read among them;
             beyond it RATE_LIMITED, and close 4002 for the connection that goes on at twice the rate.
         typing_per_user: TYPING of a user in all conversations; in one of them `typing_interval_s` holds besides.
@@ -54,6 +55,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     sends_per_user: Rate | None = Rate(10, 30)
     sends_per_conversation: Rate | None = Rate(100, 200)
     stream_parts_per_user: Rate | None = Rate(100, 500)
+    stream_parts_per_conversation: Rate | None = Rate(500, 2_000)
     events_per_user: Rate | None = Rate(200, 2_000)
     typing_per_user: Rate | None = Rate(5, 20)
     requests_per_user: Rate | None = Rate(50, 500)
@@ -93,6 +95,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             sends_per_user=None,
             sends_per_conversation=None,
             stream_parts_per_user=None,
+            stream_parts_per_conversation=None,
             events_per_user=None,
             typing_per_user=None,
             requests_per_user=None,

@@ -419,6 +419,8 @@ class Publisher:
             and isinstance(outcome.error, NotFoundError | ForbiddenError)
         ):
             self._allowance.not_sent(pending.command.conversation_id)
+        if isinstance(pending.command, AppendPart):
+            self._allowance.not_streamed(pending.command.conversation_id)
         if pending.session is None or pending.reply is not None:
             return
         if isinstance(pending.command, Append):

@@ -89,7 +89,7 @@ class Streams:
             self._clock.now_ms(),
             self._engine.policy,
         )
-        self._allowance.stream_part(session.user_id)
+        self._allowance.stream_part(session.user_id, event.conversation_id)
         pending = PendingCommand(
             command, session, event.ref, user_id=session.user_id, received_s=session.heard_at_s
         )
