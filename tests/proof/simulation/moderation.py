@@ -147,13 +147,16 @@ class SimulatedModerator:
 
 def _said_instead(payload: Payload, text: str) -> Payload:
     """What is stored in place of a payload: an EDIT still names its message, a STREAM takes parts, and a TITLE, which
-    has one text in a run, is one still."""
-    words = {"type": "TEXT", "text": text}
+    has one text in a run, is one still. What it mentions and answers stays, and no other words."""
+    rest = {name: value for name, value in payload.items() if name != "fallbackText"}
     if payload["type"] == "EDIT":
-        return {**payload, "payload": words}
+        return {**rest, "payload": _said_instead(payload["payload"], text)}
     if payload["type"] == "TITLE":
-        return {**payload, "title" if payload.get("title") else "description": text}
-    return {**payload, "text": text} if payload["type"] == "STREAM" else words
+        return {**rest, "title" if payload.get("title") else "description": text}
+    if payload["type"] == "STREAM":
+        return {**rest, "text": text}
+    kept = {name: payload[name] for name in ("mentions", "replyTo") if name in payload}
+    return {"type": "TEXT", "text": text, **kept}
 
 
 def rewritten(text: str) -> str:
