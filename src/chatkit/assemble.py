@@ -177,7 +177,9 @@ def open_archive(address: str) -> ArchiveStore:
         from .archive.s3 import S3Archive
 
         return S3Archive(address)
-    raise ConfigurationError(f"unknown archive address; {_ARCHIVE_ADDRESSES}")  # it may hold a password
+    raise ConfigurationError(
+        f"unknown address of a folder or bucket; {_ARCHIVE_ADDRESSES}"
+    )  # it may hold a password
 
 
 def _options_of(query: str, **kinds: Callable[[str], Any]) -> dict[str, Any]:

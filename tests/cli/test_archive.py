@@ -171,7 +171,7 @@ async def is_restored(store: SqliteStore) -> bool:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "--storage", "memory://", "--archive", "ftp://x"), "unknown archive address"),
+        (("run", "--storage", "memory://", "--archive", "ftp://x"), "unknown address of a folder or bucket"),
         (("run", "--storage", "sqlite:///nowhere/chat.db", "--archive", "memory://"), "nowhere"),
         (
             ("run", "--storage", "sqlite:///mistyped.db", "--archive", "memory://"),

@@ -78,6 +78,11 @@ async def test_a_reader_sees_it_grow_and_then_whole(chat_client: Devices, group:
         async with ann.stream(group, "To") as stream:
             await stream.write(" be")
             assert await grown_to(ben, "To be") == ["To be"]
+            await anyio.sleep(1)
+            for chat in (ann, ben):
+                (row,) = await chat.conversations()
+                assert row.last_message is not None
+                assert (row.last_message.text, row.last_message.is_open) == ("To be", True)
             message = await last(ben)
             assert (message.text, message.is_open, message.content["type"]) == ("To be", True, "STREAM")
             await anyio.sleep(1)

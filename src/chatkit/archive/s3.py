@@ -21,14 +21,12 @@ try:
     from obstore import exceptions
     from obstore.store import S3Store
 except ImportError:
-    raise ConfigurationError(
-        'an archive in a bucket needs obstore: pip install "chatkit-engine[archive]"'
-    ) from None
+    raise ConfigurationError('a bucket needs obstore: pip install "chatkit-engine[archive]"') from None
 
 _Result = TypeVar("_Result")
 
 _THREADS: Final = 16
-_GOOD: Final = "an archive in a bucket has an address such as s3://BUCKET/PREFIX?region=eu-west-1"
+_GOOD: Final = "a bucket has an address such as s3://BUCKET/PREFIX?region=eu-west-1"
 _OPTIONS: Final = ("endpoint", "region")
 _REFUSED_LOGIN = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 

@@ -52,7 +52,9 @@ def run_until_signalled(serve: Callable[[], Awaitable[None]], stop: Callable[[],
 def _exit(error: ChatkitError) -> SystemExit:
     """Say in one line what is wrong, and which code to end with."""
     print(f"the bot has ended: {one_line(str(error))}", file=sys.stderr)
-    return SystemExit(MISUSED if isinstance(error, ConfigurationError) else FAILED)
+    # the client finds some of it, such as a file of another user, once it is connected, and stops for good
+    is_misused = isinstance(error, ConfigurationError) or isinstance(error.__cause__, ConfigurationError)
+    return SystemExit(MISUSED if is_misused else FAILED)
 
 
 async def _watch(stop: Callable[[], None], *, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -116,7 +116,9 @@ class ClientRuntime:
             self.streams,
             reports,
         )
-        self.list = ConversationList(store, self.conversations, self.cursors, self.batches, ports.clock)
+        self.list = ConversationList(
+            store, self.conversations, self.cursors, self.batches, ports.clock, self.streams
+        )
         inbox = Inbox(
             codec,
             self.conversations,

@@ -25,6 +25,7 @@ from ..wire.codec import JSON
 from ..wire.events import PAGE_MAX, SEQ_MAX
 from .conversation import Conversation, Conversations, Preview
 from .inbox import Batches
+from .open_streams import OpenStreams
 from .outbox import Cursors
 from .store.base import LocalStore
 from .validate import readable
@@ -45,6 +46,7 @@ class ConversationList:
         cursors: How far the user has read here.
         batches: Keeps what the server said.
         clock: Says which mutes are over.
+        streams: How far streamed messages have come.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class ConversationList:
         cursors: Cursors,
         batches: Batches,
         clock: Clock,
+        streams: OpenStreams,
     ) -> None:
         self._store = store
         self._conversations = conversations
         self._cursors = cursors
         self._batches = batches
         self._clock = clock
+        self._streams = streams
 
     def newest(self, limit: int) -> list[Conversation]:
         """The conversations with the newest activity, by id where it is equal; without those that were left."""
@@ -202,7 +206,7 @@ class ConversationList:
         if newest is None:
             return None
         naming = self._store.naming(conversation.id, newest.seq, newest.seq)
-        return marked([newest], naming)[0]
+        return self._streams.shown(marked([newest], naming)[0])
 
     def _newest_held(self, conversation: Conversation) -> Message | None:
         """The newest message in the local store, among the newest entries."""

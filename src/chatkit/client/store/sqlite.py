@@ -183,7 +183,10 @@ class SqliteStore:
             self._connection.execute("INSERT OR IGNORE INTO owner VALUES (1, ?, ?)", (user_id, device_id))
             (owner,) = self._connection.execute("SELECT user_id, device_id FROM owner")
         if owner != (user_id, device_id):
-            raise ConfigurationError("this local store belongs to another user or device; name another file")
+            raise ConfigurationError(
+                f"the local store {self.path} belongs to the user {owner[0]} on the device {owner[1]}:"
+                " name another file (store, or CHATKIT_STORE)"
+            )
         self._user_id = user_id
 
     @_finds_damage
