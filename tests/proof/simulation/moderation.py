@@ -155,7 +155,7 @@ def _said_instead(payload: Payload, text: str) -> Payload:
         return {**rest, "title" if payload.get("title") else "description": text}
     if payload["type"] == "STREAM":
         return {**rest, "text": text}
-    kept = {name: payload[name] for name in ("mentions", "replyTo") if name in payload}
+    kept: Payload = {name: payload[name] for name in ("mentions", "replyTo") if name in payload}
     return {"type": "TEXT", "text": text, **kept}
 
 
