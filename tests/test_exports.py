@@ -80,6 +80,18 @@ def _returned(call: object) -> object:
     return getattr(function, "__annotations__", {}).get("return")
 
 
+def test_a_star_leaves_out_what_an_extra_that_is_missing_would_bring() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules.update(prometheus_client=None, starlette=None)\n"
+        "from chatkit import *\n"
+        "import chatkit\n"
+        "print(sorted(set(chatkit._HOMES) - set(globals())), ChatClient.__name__)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "['Metrics', 'asgi_app', 'metrics_app'] ChatClient\n"
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         _ = chatkit.Nothing

@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from .types import UserPresence as UserPresence
 else:
     import importlib
+    import importlib.util
 
     _HOMES = {
         name: home
@@ -163,7 +164,11 @@ else:
         }.items()
         for name in names.split()
     }
-    __all__ = sorted(_HOMES)
+    # what an extra brings, by the package that it needs: without that a name is no part of `*`, and says what it lacks
+    _NEEDS = {"Metrics": "prometheus_client", "asgi_app": "starlette", "metrics_app": "starlette"}
+    __all__ = sorted(
+        name for name in _HOMES if name not in _NEEDS or importlib.util.find_spec(_NEEDS[name]) is not None
+    )
 
     def __getattr__(name):
         home = _HOMES.get(name)
