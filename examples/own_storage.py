@@ -108,9 +108,9 @@ class ArchivingStore:
         """All conversations."""
         return await self._store.conversation_ids(after, limit)
 
-    async def pins(self, conversation_id: str, user_id: str) -> list[PinRow]:
-        """What is pinned."""
-        return await self._store.pins(conversation_id, user_id)
+    async def pins(self, conversation_id: str, user_id: str, bytes_max: int) -> list[PinRow]:
+        """What is pinned: an ability of its own too (`PinReader`)."""
+        return await self._store.pins(conversation_id, user_id, bytes_max)
 
     async def idle_streams(
         self, before_ms: int, after_ms: int, limit: int, *, parts: bool = True

@@ -106,7 +106,7 @@ _LISTED: Final = (
     _hole(
         "reports of what is hidden",
         "whoever reports it has seen it",
-        "core.log.moderation",
+        "core.log.reports",
         "    rules.check_visible(state.membership(conversation, command.user_id).intervals, row.seq)\n",
         "",
     ),

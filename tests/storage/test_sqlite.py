@@ -628,6 +628,8 @@ def is_bounded(scan: str, name: str) -> bool:
         or scan in ("SCAN k", "SCAN CONSTANT ROW", KEYS)
     ):
         return True
+    if name == "SELECT_PAYLOADS":
+        return scan == "SCAN t"  # the parts of one stream, found by its key
     if name == "SELECT_OUTBOX":
         return scan == "SCAN o"  # by its key, in whose order it is wanted
     if name in ("SELECT_DUE_DEVICES", "SELECT_OLDEST", "SELECT_NEWEST"):

@@ -146,10 +146,10 @@ SELECT_IDLE = """
 SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_ms, (
     SELECT string_agg(p.text, '' ORDER BY p.part) FROM stream_part AS p
     WHERE p.conversation_key = s.conversation_key AND p.seq = s.seq AND (p.part = 0 OR $3))
-FROM stream AS s
+FROM (SELECT * FROM stream WHERE at_ms <= $1 UNION ALL SELECT * FROM stream WHERE at_ms > $4) AS s
 JOIN message AS e ON e.conversation_key = s.conversation_key AND e.seq = s.seq
 JOIN conversation AS c ON c.conversation_key = s.conversation_key
-WHERE s.at_ms <= $1 OR s.at_ms > $4 ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT $2
+ORDER BY s.at_ms, s.conversation_key, s.seq LIMIT $2
 """
 SELECT_READABLE = """
 SELECT conversation_key, coalesce(first_seq, join_seq), leave_seq FROM conversation_member

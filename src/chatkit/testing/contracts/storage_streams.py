@@ -141,7 +141,7 @@ class StreamContract:
         await do(store, part(name, 1, "secret"))
         await do(store, recall(name, "ann"))
         await refused(store, part(name, 2, "x"), StreamEndedError)
-        await refused(store, ended(name, "late"), ForbiddenError)
+        await refused(store, ended(name, "late"), StreamEndedError)
         entry = await shown(store, "bob", 2)
         assert (entry.payload, entry.stream, entry.edit) == (TOMBSTONE, None, None)
         assert await idle(store, NOW) == []
