@@ -25,7 +25,7 @@ from chatkit.push.webpush import WebPushProvider
 from chatkit.testing.contracts.push import BUSY_S, Act
 from tests.servers.push_gateway import Fault, PushGateway, Reply, Request
 
-TIMEOUT_S = 0.8
+TIMEOUT_S = 1.5
 SECRET = "s" * 32
 FAULTS = {Act.HANG: Fault.HANG, Act.CUT: Fault.CUT}
 KEY = ec.generate_private_key(ec.SECP256R1())
