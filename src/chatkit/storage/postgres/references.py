@@ -81,10 +81,6 @@ INSERT INTO mention (conversation_key, user_id, seq) SELECT * FROM unnest($1::bi
 INSERT_PINS = """
 INSERT INTO pin (conversation_key, seq, pinned_by_seq) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
 """
-DELETE_PINS = """
-DELETE FROM pin AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
-WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
-"""
 UPDATE_DESCRIPTIONS = """
 UPDATE conversation AS c SET description = k.description
 FROM unnest($1::text[], $2::bigint[]) AS k (description, conversation_key) WHERE c.conversation_key = k.conversation_key
@@ -110,14 +106,13 @@ INSERT_PARTS = """
 INSERT INTO stream_part (conversation_key, seq, part, text)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
 """
-DELETE_STREAMS = """
-DELETE FROM stream AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+DELETE_PINS, DELETE_STREAMS, DELETE_PARTS = (
+    f"""
+DELETE FROM {table} AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
 WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
-"""
-DELETE_PARTS = """
-DELETE FROM stream_part AS t USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
-WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
-"""
+"""  # noqa: S608 -- fixed names
+    for table in ("pin", "stream", "stream_part")
+)
 _TABLES: Final = ("stream_part", "stream")
 DROP_EXPIRED = """
 DELETE FROM {table} AS t USING unnest($1::bigint[], $2::bigint[]) AS k (floor_seq, conversation_key)
