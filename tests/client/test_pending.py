@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
-from chatkit.client.events import CaughtUp, MessageSent
+from chatkit.client.events import CaughtUp, MessageReceived, MessageSent, SendFailed
 from chatkit.client.outbox import PendingMessage
-from chatkit.errors import SendCancelledError, SendOutcomeUnknownError
+from chatkit.errors import ConflictError, SendCancelledError, SendOutcomeUnknownError
+from chatkit.types import Sent
 from chatkit.transport.base import TransportClosedError
 from chatkit.wire import events as ev
 
-from .fake_server import FakeServer, ack, client, head, until
+from .fake_server import FakeServer, ack, client, error, head, new, until
 
 
 def offline() -> FakeServer:
@@ -90,3 +92,54 @@ async def test_a_cancelled_message_stays_cancelled_after_a_restart_and_others_of
         assert [message.client_msg_id for message in chat.pending()] == ["k2"]
         assert chat.cancel("c-1", "k2") == "MAY_BE_SENT"
         await chat.aclose(0)
+
+
+REWRITTEN = {"type": "TEXT", "text": "***"}
+
+
+@pytest.mark.parametrize("is_conflict", [False, True])
+async def test_what_the_log_shows_in_other_words_before_the_answer_is_told_once(is_conflict: bool) -> None:
+    """A moderator rewrote it and its answer was lost; or the key is of an older message with those words."""
+    outcomes: list[Sent | Exception] = []
+    server = FakeServer()
+    async with client(server) as chat, anyio.create_task_group() as group:
+
+        async def send() -> None:
+            try:
+                outcomes.append(await chat.send("c-1", "one", client_msg_id="k1"))
+            except ConflictError as refusal:
+                outcomes.append(refusal)
+
+        first = await server.accept()
+        await first.log_in(head(0))
+        await until(chat, CaughtUp)
+        group.start_soon(send)
+        await first.expect(ev.SendMsg)
+        first.close(1006)
+        line = await server.accept()
+        await line.log_in(head(1))
+        again = await line.expect(ev.SendMsg)
+        await line.page(new(1, sender="u-1", payload=REWRITTEN, key="k1"), up_to=1)
+        received, _ = await until(chat, MessageReceived)
+        assert (received.message.client_msg_id, received.message.payload) == ("k1", REWRITTEN)
+        assert outcomes == []
+
+        if is_conflict:
+            line.push(error(again, "CONFLICT", retryable=False))
+            await until(chat, SendFailed)
+        else:
+            line.push(
+                msgspec.structs.replace(ack(again, 1), payload=msgspec.Raw(msgspec.json.encode(REWRITTEN)))
+            )
+        line.push(new(2))
+        after, before = await until(chat, MessageReceived)
+
+        assert (after.message.seq, [it for it in before if isinstance(it, MessageSent)]) == (2, [])
+        await anyio.wait_all_tasks_blocked()
+        (outcome,) = outcomes
+        if is_conflict:
+            assert isinstance(outcome, ConflictError)
+        else:
+            assert isinstance(outcome, Sent)
+            assert (outcome.seq, outcome.payload) == (1, REWRITTEN)
+        assert chat.pending() == []

@@ -613,6 +613,12 @@ class Effects:
         """Tell the app of something that is no entry of a log."""
         self.deliveries.append(Delivery(event))
 
+    def resolve(self, sent: Sent) -> None:
+        """A pending message is durable on the server, and the app knows it."""
+        key = (sent.conversation_id, sent.client_msg_id)
+        self.resolved.append(key)
+        self.outcomes.append((key, sent))
+
     def sent(self, sent: Sent, later: Conversation | None = None) -> None:
         """A pending message is durable on the server.
 
@@ -621,9 +627,7 @@ class Effects:
             later: The conversation, if the message is in another log of it than is held: the app is notified once it is
                 known which log counts (`sent_elsewhere`), since what `EpochChanged` takes back is shown before it.
         """
-        key = (sent.conversation_id, sent.client_msg_id)
-        self.resolved.append(key)
-        self.outcomes.append((key, sent))
+        self.resolve(sent)
         if later is None:
             self.notify(MessageSent(sent))
         else:

@@ -56,7 +56,8 @@ class MessageReceived(msgspec.Struct, frozen=True):
     At most once by `events()`, at least once by `consume`, which repeats what a handler did not take.
 
     RECALL, EDIT and REACTION entries come as `MessageRecalled`, `MessageEdited` and `ReactionChanged` instead, and this
-    device's own sends as `MessageSent`.
+    device's own sends as `MessageSent`. One that a moderator had something else stored of comes as this event, with its
+    `client_msg_id`, if the log shows it before its answer: then no `MessageSent` follows.
     """
 
     message: Message
@@ -120,7 +121,8 @@ class MessageSent(msgspec.Struct, frozen=True):
     It comes with the answer, so it may come before entries with a lower seq; where the log was replaced meanwhile it
     waits for the `EpochChanged`. A key that was answered before and is sent again gives this event again, with the same
     answer. With `sent.payload` a moderator had that stored: show it.
-    Left out when the buffer is full and `send` itself returned it. After a restart the same message can come as
+    Left out when the buffer is full and `send` itself returned it, and where the message came as `MessageReceived`
+    before its answer. After a restart the same message can come as
     `MessageReceived` too, where it had no place on this device yet: its log was being renewed, its conversation was not
     known here, or a moderator had something else stored.
     """

@@ -323,7 +323,9 @@ class Inbox:
             if self._outbox.find(event.conversation_id, event.client_msg_id) is not None:
                 self._conversations.heard_of(event.conversation_id).acks[event.client_msg_id] = event
             return
-        send = self._outbox.resolve(event.conversation_id, event.client_msg_id)
+        key = event.conversation_id, event.client_msg_id
+        is_told = self._outbox.was_received(*key, event.message_id)
+        send = self._outbox.resolve(*key)
         if send is None:
             return
         stored = stored_payload(self._codec, event)
@@ -331,11 +333,14 @@ class Inbox:
         self._streams.sent(message)
         conversation = self._find(effects, event.conversation_id, event.epoch, event.seq, proves=False)
         sent = _sent(event, event.client_msg_id, event.epoch, stored)
-        effects.sent(sent, conversation if _is_elsewhere(conversation, event.epoch) else None)
+        if is_told:
+            effects.resolve(sent)
+        else:
+            effects.sent(sent, conversation if _is_elsewhere(conversation, event.epoch) else None)
         if conversation is None:
             self._conversations.heard_of(event.conversation_id).own[message.seq] = message
         else:
-            self._arrived(effects, conversation, message, event.epoch, own=True)
+            self._arrived(effects, conversation, message, event.epoch, own=not is_told)
 
     def _recall_acked(self, effects: Effects, event: ev.MsgAck) -> None:
         """The answer to a recall. Of a conversation that the heads did not name, nothing is remembered."""
@@ -356,6 +361,7 @@ class Inbox:
             return False
         is_stored = message.type == "RECALLED" or is_same(message.payload, pending.payload)
         if not is_stored and not self._outbox.is_held(pending):
+            self._outbox.received(pending, message.message_id)
             return False
         if self._outbox.resolve(message.conversation_id, message.client_msg_id, answered=False) is None:
             return False

@@ -125,6 +125,7 @@ class Outbox:
         self._emptied = AutoResetEvent()
         self._stopped = False
         self._to_pause: dict[str, float] = {}
+        self._received: dict[Key, str] = {}
         self.one_by_one = False
 
     def reload(self) -> None:
@@ -233,7 +234,18 @@ class Outbox:
         Returns:
             The message, or None if it was not pending (a repeat, another device's).
         """
+        self._received.pop((conversation_id, client_msg_id), None)
         return self._queue.resolve(conversation_id, client_msg_id, answered=answered)
+
+    def received(self, send: PendingSend, message_id: str) -> None:
+        """The app is told of an entry with the key of a pending message and other words: a moderator's, or of another
+        message that had the key before. Its answer says which.
+        """
+        self._received[send.key] = message_id
+
+    def was_received(self, conversation_id: str, client_msg_id: str, message_id: str) -> bool:
+        """Whether a pending message is an entry that the app was told of as received."""
+        return self._received.get((conversation_id, client_msg_id)) == message_id
 
     def put_back(
         self, conversation_id: str, client_msg_id: str, retry_after_s: float | None, *, too_fast: bool = False
