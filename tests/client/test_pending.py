@@ -11,8 +11,8 @@ import pytest
 from chatkit.client.events import CaughtUp, MessageReceived, MessageSent, SendFailed
 from chatkit.client.outbox import PendingMessage
 from chatkit.errors import ConflictError, SendCancelledError, SendOutcomeUnknownError
-from chatkit.types import Sent
 from chatkit.transport.base import TransportClosedError
+from chatkit.types import Sent
 from chatkit.wire import events as ev
 
 from .fake_server import FakeServer, ack, client, error, head, new, until
