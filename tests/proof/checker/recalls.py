@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from chatkit.storage.base import Entry
 from chatkit.testing.history import Call
@@ -60,9 +61,19 @@ def _unsound(index: Index, log: LogView, recall: Entry) -> str | None:
         return f"seq {target.seq} still has its body"
     if recall.sender_id != target.sender_id or recall.seq in standings.by_host:
         return None
-    late_ms = recall.server_ts - target.server_ts
-    in_time = index.recall_window_ms is None or late_ms <= index.recall_window_ms
-    return None if in_time else f"seq {target.seq} was {late_ms} ms old"
+    written_ms = _written_ms(log, target, payload)
+    if written_ms is None or index.recall_window_ms is None:
+        return None
+    late_ms = recall.server_ts - written_ms
+    return None if late_ms <= index.recall_window_ms else f"seq {target.seq} was {late_ms} ms old"
+
+
+def _written_ms(log: LogView, target: Entry, recall: dict[str, Any]) -> int | None:
+    """When the author had written it: a stream is written at its end, which is its first edit; None: it was open."""
+    if b'"type":"STREAM"' not in log.bodies.get(target.seq, b""):
+        return target.server_ts
+    edits = recall.get("edits")
+    return log.rows[min(edits)].server_ts if edits else None
 
 
 def _answers_sound(index: Index) -> Findings:

@@ -223,7 +223,8 @@ class Recall(msgspec.Struct, frozen=True, gc=False):
     also after leaving (found before any membership check: its first answer may have been lost). Refusals: NotFoundError
     (no such id, caller is no member, or the entry is not visible to them), ForbiddenError (neither the author nor of a
     role that recalls the messages of others, or not a user's message), RecallWindowPassedError (the author's own
-    message, older than `window_ms`; exactly so old still passes).
+    message, older than `window_ms`; exactly so old still passes). A stream is as old as its end; an open one may be
+    recalled.
 
     Attributes:
         by: The caller; None is the host. The entry then stands under the author's name or, if they have left, under the

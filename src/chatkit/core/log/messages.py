@@ -153,7 +153,9 @@ def keys_of_recall(keys: Keys, command: Recall) -> None:
 
 
 def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
-    """Of a message that is recalled already, the entry that did it; of somebody else's, its author's membership."""
+    """Of a message that is recalled already, the entry that did it; of somebody else's, its author's membership; of
+    one's own stream, its end.
+    """
     place = message_place(command.message_id)
     if place is not None:
         recalled_by = state.recalled.get((place[0], place[2]))
@@ -162,6 +164,8 @@ def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
         row = state.places[place[0], place[2]]
         if row is not None and row.sender_id != command.by:
             more.members.add((place[0], row.sender_id))
+        elif row is not None and stream_rows.first_text(row.payload) is not None:
+            more.places.update((place[0], edit_seq) for edit_seq in state.edits[place[0], place[2]][:1])
 
 
 def recall(state: State, command: Recall) -> Recalled:
@@ -207,11 +211,23 @@ def _check_may_recall(
         rules.check_visible(state.membership(conversation, command.by).intervals, row.seq)
     rules.check_recallable(row.kind)
     if command.by == row.sender_id:
-        rules.check_window(command, row.server_ts)
+        rules.check_window(command, _written_ms(state, command, row))
     else:
         author = state.membership(conversation, row.sender_id)
         role = author.role if author.is_current else None
         check_may(state, conversation, command, "RECALL_MESSAGES", role)
+
+
+def _written_ms(state: State, command: Recall, row: MessageRow) -> int:
+    """When its author had written it: as it was stored; a stream as it ended, and not yet while it is open."""
+    place = (row.conversation_key, row.seq)
+    if state.streams[place] is not None:
+        return command.at_ms
+    edits = state.edits[place]
+    if not edits or stream_rows.first_text(row.payload) is None:
+        return row.server_ts
+    end = state.places.get((row.conversation_key, edits[0]))
+    return command.at_ms if end is None else end.server_ts  # without one, it ended in this batch
 
 
 def _in_whose_name(state: State, conversation: ConversationState, author_id: str) -> str:

@@ -15,6 +15,7 @@ from ...errors import (
     NotFoundError,
     PartOutOfOrderError,
     RateLimitedError,
+    RecallWindowPassedError,
     StreamEndedError,
     TooLargeError,
 )
@@ -145,6 +146,24 @@ class StreamContract:
         entry = await shown(store, "bob", 2)
         assert (entry.payload, entry.stream, entry.edit) == (TOMBSTONE, None, None)
         assert await idle(store, NOW) == []
+
+    async def test_its_author_may_recall_it_while_it_is_open_and_for_a_while_after_its_end(
+        self, store: Store
+    ) -> None:
+        name = await stream(store)
+        late = recall(name, "ann", at_ms=NOW + 50_101, window_ms=100)
+        await do(
+            store, ended(name, "whole", at_ms=NOW + 50_000), edited("g", "ann", name, at_ms=NOW + 50_001)
+        )
+        await refused(store, late, RecallWindowPassedError)
+        await do(store, recall(name, "ann", at_ms=NOW + 50_100, window_ms=100))
+
+        for key, more in (("open", []), ("just ended", [50_000])):
+            name = (await one(store, begun(key=key), base.Appended)).entry.message_id
+            ends = [ended(name, key, at_ms=NOW + at_ms) for at_ms in more]
+            *_, recalled = await do(store, *ends, recall(name, "ann", at_ms=NOW + 50_050, window_ms=100))
+            assert isinstance(recalled, base.Recalled)
+            assert (await shown(store, "bob", recalled.entry.seq)).sender_id == "ann"
 
     async def test_its_first_edit_is_its_end_however_late(self, store: Store) -> None:
         name = await stream(store)

@@ -23,7 +23,9 @@ const STATES = {
 /** Whether one's own message may still be recalled, as far as this page knows; the server decides. */
 export function isRecallable(entry, me, nowMs) {
   const isOwn = entry.senderId === me && isUserMessage(entry) && entry.payload.type !== "RECALLED";
-  return isOwn && nowMs - entry.serverTs < RECALL_WINDOW_MS;
+  const { edit } = entry.marks ?? {};
+  const writtenMs = edit?.ends ? edit.serverTs : entry.serverTs;
+  return isOwn && (isOpen(entry) || nowMs - writtenMs < RECALL_WINDOW_MS);
 }
 
 /** Whether one's own message may still be said in other words, likewise. */
