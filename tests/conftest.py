@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -27,3 +28,10 @@ def _log_level() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What only waits for a deadline of the server (`blackbox/test_wait.py`) comes last, when it has passed."""
     items.sort(key=lambda item: item.path.name == "test_wait.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Fifteen thousand tests are no garbage before the end: without this, each full collection looks at all of them."""
+    gc.collect()
+    gc.freeze()
