@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Iterator
 
+import hypothesis  # noqa: F401  # else a pytest inside a test loads it, and it asks the collector of frozen things
 import pytest
 
 pytest_plugins = ["tests.proof.judging"]
