@@ -44,6 +44,7 @@ from chatkit.testing.contracts.storage_search import SearchContract
 from chatkit.testing.contracts.storage_trail import TrailContract
 
 from .ids import seeded_ids
+from .made_log import put_made_log
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ class TestWithThreads(
 ):
     @pytest.fixture
     def make(self, path: str) -> Make:
+        put_made_log(path)
         ids = seeded_ids()  # of all: a second store would draw another secret
         return lambda: SqliteStore(path, ids=ids)
 
@@ -76,6 +78,7 @@ class TestWithThreads(
 class TestInline(StoreContract):
     @pytest.fixture
     def make(self, path: str) -> Make:
+        put_made_log(path)
         ids = seeded_ids()
         return lambda: SqliteStore(path, ids=ids, threads=False)
 
