@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio.lowlevel
 
+from chatkit._abilities import offers
 from chatkit.archive.base import ArchiveStore
 from chatkit.archive.memory import MemoryArchive
 from chatkit.ports import Ports
@@ -58,7 +59,7 @@ def archiver_of(
     clock: StandingClock | None = None,
     **more: Any,
 ) -> Archiver:
-    assert isinstance(store, Archivable)
+    assert offers(store, Archivable)
     ports = Ports(clock=clock or StandingClock(), ids=seeded_ids(random.randrange(1 << 30)))
     return Archiver(store.cold, archive, SECRET, config or tiny(), ports, **more)
 

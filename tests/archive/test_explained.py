@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chatkit._abilities import offers
 from chatkit.archive.memory import MemoryArchive
 from chatkit.storage.base import Store, TrailReader
 from chatkit.storage.memory import MemoryStore
@@ -48,7 +49,7 @@ async def _in_memory() -> AsyncIterator[Store]:
 
 async def test_where_the_words_are(open_store: Open) -> None:
     async with open_store() as store:
-        assert isinstance(store, TrailReader)
+        assert offers(store, TrailReader)
         await do(store, device("bob"), group("g", "ann", "bob"), *(send("g", "ann", key) for key in "abc"))
         before = [await store.trail(f"1-e1-{seq}", None, 10) for seq in (1, 2, 4)]
         await do(store, recall("1-e1-3", "ann"))

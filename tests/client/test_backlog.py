@@ -208,7 +208,8 @@ class Unsure(MemoryStore):
 
 async def test_a_refused_save_during_a_fetch_loses_nothing(server: FakeServer, path: str) -> None:
     await leave_a_hole(path)
-    store, app = FaultyLocalStore(SqliteStore(path)), App()
+    kept, app = SqliteStore(path), App()
+    store = FaultyLocalStore(kept)
     async with consuming(client(server, store=store), app) as group:
         line = await server.accept()
         await line.log_in(head(10, delivered=10))
@@ -223,7 +224,7 @@ async def test_a_refused_save_during_a_fetch_loses_nothing(server: FakeServer, p
         group.start_soon(serve, line, [*LOG, new(11)], 11)
         await anyio.sleep(5)
 
-    store.close()
+    kept.close()
     assert app.told == [1, 2, 3, 10, 11]
 
 

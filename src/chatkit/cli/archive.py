@@ -13,6 +13,7 @@ import anyio
 import click
 import msgspec
 
+from .._abilities import offers
 from .._one_line import one_line
 from ..assemble import open_archive, open_store
 from ..errors import ConfigurationError
@@ -167,7 +168,7 @@ def shrink(file: Path, as_json: bool) -> None:
 
 @asynccontextmanager
 async def _opened(store: Store) -> AsyncIterator[tuple[ColdStore, bytes]]:
-    if not isinstance(store, Archivable):
+    if not offers(store, Archivable):
         raise ConfigurationError("nothing of this log can be archived")
     secret = await store.migrate()
     try:
@@ -200,7 +201,7 @@ async def _until_signalled(archiver: Archiver, *, sweep: bool, claim: bool) -> A
 
 async def _status(storage: str, config: ArchiveConfig) -> Status:
     store = open_store(storage)
-    if not isinstance(store, Archivable) or not isinstance(store, OpensToRead):
+    if not offers(store, Archivable) or not offers(store, OpensToRead):
         raise ConfigurationError("a log in the memory of a server cannot be read here")
     await store.open_to_read()
     try:

@@ -12,6 +12,7 @@ import anyio
 import click
 import msgspec
 
+from .._abilities import offers
 from .._one_line import one_line
 from ..assemble import open_store
 from ..errors import ConfigurationError, UnavailableError
@@ -157,7 +158,7 @@ def _reading(address: str, work: Callable[[Store], Awaitable[_Result]]) -> _Resu
 
     async def main() -> _Result:
         store = open_store(address)
-        if not isinstance(store, OpensToRead):
+        if not offers(store, OpensToRead):
             raise ConfigurationError("a log in the memory of a server cannot be read here; ask the server")
         await store.open_to_read()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from .._abilities import offers
 from ..assemble import open_store
 from ..errors import ConfigurationError
 from ..storage.base import OpensToRead, Store
@@ -17,7 +18,7 @@ async def existing_log(address: str) -> Store:
         UnavailableError: Storage does not answer; a retry is safe.
     """
     looked_at = open_store(address)
-    if not isinstance(looked_at, OpensToRead):
+    if not offers(looked_at, OpensToRead):
         raise ConfigurationError("a log in the memory of a server cannot be changed here; ask the server")
     try:
         await looked_at.open_to_read()

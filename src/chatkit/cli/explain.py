@@ -8,6 +8,7 @@ import anyio
 import click
 import msgspec
 
+from .._abilities import offers
 from .._one_line import one_line
 from ..assemble import open_store
 from ..core.log.explain import explain as account_of
@@ -58,7 +59,7 @@ async def _explanation(store: Store, message_id: str, user: str | None, limit: i
 
 
 async def _trail(store: Store, message_id: str, user: str | None, limit: int) -> MessageTrail:
-    if not (isinstance(store, OpensToRead) and isinstance(store, TrailReader)):
+    if not (offers(store, OpensToRead) and offers(store, TrailReader)):
         raise ConfigurationError("a log in the memory of a server cannot be read here; ask the server")
     await store.open_to_read()
     try:

@@ -10,6 +10,7 @@ from typing import IO
 import anyio
 import click
 
+from .._abilities import offers
 from ..assemble import open_archive, open_store
 from ..errors import ConfigurationError, RefusedError
 from ..importing.log_export import export_log
@@ -53,7 +54,7 @@ async def _write(
 ) -> None:
     bodies = None if archive is None else open_archive(archive)
     store = open_store(storage)
-    if not isinstance(store, OpensToRead):
+    if not offers(store, OpensToRead):
         raise ConfigurationError("a log in the memory of a server cannot be read here; ask the server")
     await store.open_to_read()
     count = 0

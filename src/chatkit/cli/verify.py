@@ -12,6 +12,7 @@ import anyio
 import click
 import msgspec
 
+from .._abilities import offers
 from ..assemble import open_archive, open_store, without_login
 from ..errors import UnavailableError
 from ..ports import Clock, SystemClock
@@ -114,8 +115,8 @@ def _log(file: Path | None, storage: str | None) -> _Log:
 async def _check_archive(address: str, archive: str, report: Report) -> None:
     """Hold every object to its digest; an object that is no good is a finding."""
     objects, store = open_archive(archive), open_store(address)
-    assert isinstance(store, Archivable)
-    assert isinstance(store, OpensToRead)
+    assert offers(store, Archivable)
+    assert offers(store, OpensToRead)
     await store.open_to_read()
     try:
         async for words in check_objects(store.cold, objects):

@@ -8,6 +8,7 @@ import anyio
 import click
 import msgspec
 
+from .._abilities import offers
 from ..assemble import Providers, open_queue, open_store
 from ..observability.instrument import Instrument
 from ..queue.base import Connects, Queue
@@ -117,7 +118,7 @@ async def _run(
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         await store.migrate()
         try:
-            if isinstance(queue, Connects):
+            if offers(queue, Connects):
                 await queue.connect()
             worker = DeliveryWorker(store, providers, config=config, queue=queue, instruments=instruments)
             async with anyio.create_task_group() as tasks, anyio.create_task_group() as beside:

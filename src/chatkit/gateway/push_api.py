@@ -11,6 +11,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .._abilities import offers
 from ..errors import BadRequestError, ForbiddenError
 from ..push.base import ChecksTokens, PushProvider, SubscribesBrowsers
 from ..server.server import ChatServer
@@ -85,7 +86,7 @@ class PushApi:
         if found is None:
             names = ", ".join(sorted(providers)) or "none"
             raise BadRequestError(f"`provider` is none of this server's push providers: {names}")
-        if isinstance(found, ChecksTokens):
+        if offers(found, ChecksTokens):
             found.check_token(token)
 
 
@@ -104,6 +105,6 @@ def _own_device(call: Call, body: wire.RegisterPushBody) -> str:
 def _described(providers: Mapping[str, PushProvider]) -> wire.PushResult:
     """The names, and the first provider that browsers can subscribe with."""
     for name, provider in providers.items():
-        if isinstance(provider, SubscribesBrowsers):
+        if offers(provider, SubscribesBrowsers):
             return wire.PushResult(sorted(providers), name, provider.application_server_key)
     return wire.PushResult(sorted(providers))

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import anyio
 import msgspec
 
+from .._abilities import offers
 from .._auto_reset_event import AutoResetEvent
 from ..errors import InternalError, NotFoundError, RefusedError, UnavailableError
 from ..ports import Clock
@@ -140,7 +141,7 @@ class Erasures:
 
     async def _go_on_with_all(self) -> bool:
         """Whether nothing is left to be done."""
-        if not isinstance(self._store, PersonReader):
+        if not offers(self._store, PersonReader):
             return True
         begun = [(user_id, it) for user_id, some in self._waiting.items() for it in some if it.begun]
         try:
@@ -195,7 +196,7 @@ class Erasures:
     async def _refuse_held(self, user_id: str) -> None:
         """What a moderator holds of a user is stored for nobody any more."""
         after = 0
-        if not isinstance(self._store, ModerationReader):
+        if not offers(self._store, ModerationReader):
             return
         while held := await self._store.held_messages(after, _HELD_PER_READ):
             for it in held:

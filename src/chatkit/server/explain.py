@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from .._abilities import offers
 from ..core.log.explain import LiveSession, explain
 from ..errors import ConfigurationError
 from ..ports import Clock
@@ -24,7 +25,7 @@ async def explain_message(
     store: Store, presence: Presence, clock: Clock, message_id: str, user_id: str | None, limit: int
 ) -> Explanation:
     """See `ChatServer.explain`, where the arguments are checked."""
-    if not isinstance(store, TrailReader):
+    if not offers(store, TrailReader):
         raise ConfigurationError("this store has no `trail`: it cannot say what became of a message")
     trail = await store.trail(message_id, user_id, min(limit, READERS_MAX))
     return explain(trail, clock.now_ms(), [*_live(presence, trail)])

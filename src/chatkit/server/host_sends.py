@@ -15,6 +15,7 @@ import anyio.lowlevel
 import msgspec
 from msgspec.structs import replace
 
+from .._abilities import offers
 from .._auto_reset_event import AutoResetEvent
 from ..errors import ConfigurationError, RefusedError
 from ..storage.base import Append, Appended, AppendsWithin, Entry, Store
@@ -49,7 +50,7 @@ class HostSends:
 
     def __init__(self, store: Store, publisher: Publisher, to_reconcile: ReconcileQueue) -> None:
         self._log = store
-        self._store: AppendsWithin | None = store if isinstance(store, AppendsWithin) else None
+        self._store: AppendsWithin | None = store if offers(store, AppendsWithin) else None
         self._publisher = publisher
         self._to_reconcile = to_reconcile
         self._open: list[_Unpublished] = []

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from .._abilities import offers
 from ..errors import ConfigurationError
 from ..storage import base
 from ..storage.base import EntryReader, OwnMessage, PersonReader, Place, Store
@@ -19,7 +20,7 @@ _MESSAGES_PER_READ: Final = 100  # bodies of 64 KiB at most
 
 def person_reader(store: Store) -> PersonReader:
     """The store as one that knows what there is of a user. Raises ConfigurationError."""
-    if not isinstance(store, PersonReader):
+    if not offers(store, PersonReader):
         raise ConfigurationError("this store has no `places_of`: it cannot say what there is of a user")
     return store
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import anyio
 
+from .._abilities import offers
 from ..core.connection import State
 from ..observability.instrument import Instruments, ServerSample
 from ..storage.base import Store
@@ -88,7 +89,7 @@ class Sampler:
             self._committer.load,
             self._hub.offered,
             lag_s,
-            store.wal_bytes if isinstance(store, HasLog) else None,
+            store.wal_bytes if offers(store, HasLog) else None,
             store.healthy,
             self._searching.lag_s,
         )

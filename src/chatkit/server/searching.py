@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from .._abilities import offers
 from ..core.log.marks import edit_of
 from ..core.search import Hit, matches
 from ..errors import BadRequestError, ConfigurationError, ForbiddenError, RefusedError
@@ -79,7 +80,7 @@ class Searching:
     """
 
     def __init__(self, store: Store, log: EntryReader, clock: Clock, *, is_on: bool) -> None:
-        self._index: SearchIndex | None = store.search if isinstance(store, Searchable) else None
+        self._index: SearchIndex | None = store.search if offers(store, Searchable) else None
         if is_on and self._index is None:
             raise ConfigurationError("search: this store has no `search`: it is not Searchable")
         self._log = log

@@ -16,6 +16,7 @@ from typing import Self, cast
 
 import anyio
 
+from .._abilities import offers
 from .._arguments import check_callable, check_has, check_kind
 from .._event_loop import LoopGuard
 from ..archive.base import ArchiveStore
@@ -326,7 +327,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._instruments,
         )
         self._streams = Streams(
-            store if isinstance(store, StreamReader) else None,
+            store if offers(store, StreamReader) else None,
             self.engine,
             self._committer,
             self.allowance,
@@ -445,9 +446,9 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             undo.push_async_callback(self._leave)
             undo.push(_log_failure)
             secret = await self.store.migrate()
-            if isinstance(self._bus, Connects):
+            if offers(self._bus, Connects):
                 await self._bus.connect()
-            if isinstance(self._queue, QueueConnects):
+            if offers(self._queue, QueueConnects):
                 await self._queue.connect()
             await self._archiving.start(secret)
             await self.searching.start()

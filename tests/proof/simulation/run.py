@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from chatkit._abilities import offers
 from chatkit.errors import RefusedError
 from chatkit.storage.base import StreamReader
 from chatkit.testing.virtual_time import run_virtual
@@ -153,7 +154,7 @@ async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
     if unanswered:
         return f"an answer to {unanswered} commands"
     store = world.storage.store
-    if isinstance(store, StreamReader) and await store.idle_streams(SEQ_MAX, SEQ_MAX, 1):
+    if offers(store, StreamReader) and await store.idle_streams(SEQ_MAX, SEQ_MAX, 1):
         return "the end of a stream"
     heads = await world.storage.store.head_seqs(conversation_ids)
     for device in world.devices:

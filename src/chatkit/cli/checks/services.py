@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import msgspec
 
+from ..._abilities import offers
 from ...assemble import open_archive, open_bus, open_store
 from ...bus.base import Connects
 from ...drivers.https import FetchError, fetch
@@ -148,7 +149,7 @@ async def bus(subject: Subject) -> list[Finding]:
     try:
         member = open_bus(subject.bus)
         try:
-            if isinstance(member, Connects):
+            if offers(member, Connects):
                 await member.connect()
         finally:
             if member is not None:
@@ -272,7 +273,7 @@ async def _objects(check: str, address: str, what: str) -> Finding:
 
 async def _missing_archive(subject: Subject) -> list[Finding]:
     store = open_store(subject.storage)
-    if not isinstance(store, Archivable) or not isinstance(store, OpensToRead):
+    if not offers(store, Archivable) or not offers(store, OpensToRead):
         return []
     try:
         await store.open_to_read()

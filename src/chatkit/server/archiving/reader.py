@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import anyio
 from msgspec.structs import replace
 
+from ..._abilities import offers
 from ...archive.base import ArchiveStore, ObjectMissingError
 from ...archive.format import DamagedObjectError
 from ...core.log.cold import ColdRange
@@ -43,7 +44,7 @@ class ArchiveReader:
 
     def __init__(self, store: LogReader, archive: ArchiveStore | None, config: ArchiveConfig) -> None:
         self._log = store
-        self._cold = store.cold if isinstance(store, Archivable) else None
+        self._cold = store.cold if offers(store, Archivable) else None
         self._objects = None if archive is None else ArchiveObjects(archive, threads=config.threads)
         self._config = config
         self._turns: anyio.Semaphore | None = None

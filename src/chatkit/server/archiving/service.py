@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
+from ..._abilities import offers
 from ...archive.base import ArchiveStore
 from ...core.log.commands import Expire
 from ...errors import ConfigurationError
@@ -43,7 +44,7 @@ class Archiving:
         ports: Ports,
         expire: Callable[[Expire], Awaitable[object]],
     ) -> None:
-        self._cold: ColdStore | None = store.cold if isinstance(store, Archivable) else None
+        self._cold: ColdStore | None = store.cold if offers(store, Archivable) else None
         if (archive is not None or config is not None) and self._cold is None:
             raise ConfigurationError("this store has no `cold`: nothing of it can be archived")
         if config is not None and archive is None:

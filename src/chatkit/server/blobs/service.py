@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from ..._abilities import offers
 from ...archive.base import ArchiveStore
 from ...core.media_types import HEAD_BYTES, may_be
 from ...errors import (
@@ -87,7 +88,7 @@ class Blobs:
         is_banned: Callable[[str], bool],
         ports: Ports,
     ) -> None:
-        if not isinstance(store, BlobReader):
+        if not offers(store, BlobReader):
             raise ConfigurationError("this store cannot keep uploaded files (BlobReader)")
         self._store: BlobReader = store
         self.config = config

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from ..._abilities import offers
 from ...core.policy import DEFAULT_POLICY
 from ...errors import RefusedError
 from ...storage import base
@@ -258,7 +259,7 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
             shown.append(await answer_of(store.page(name, user, 0, 200, 1_000_000, history=True)))
             for entry in page.entries if isinstance(page, base.Page) else ():
                 shown.append(await answer_of(store.status(entry.message_id, user, None, 100)))
-        if isinstance(store, base.TrailReader):
+        if offers(store, base.TrailReader):
             entries = await store.entries(name, 0, 1_000)
             shown += [replace(await store.trail(it.message_id, None, 100), body="LOG") for it in entries]
     return shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from ..._abilities import offers
 from ...core.log.references import PINS_MAX
 from ...errors import BadRequestError, ForbiddenError, NotFoundError
 from ...storage import base
@@ -142,7 +143,7 @@ class MentionContract:
         heads = [it for user in ("bob", "cat") for it in await store.heads(user, "phone")]
         assert [it.but_mentions for it in heads] == [True, False]
         assert await whom(store, claims["g"], now_ms=NOW + 100) == [("bob", "phone"), ("cat", "phone")]
-        if isinstance(store, base.TrailReader):  # an ability beside `Store`
+        if offers(store, base.TrailReader):  # an ability beside `Store`
             trail = await store.trail(sent.entry.message_id, None, 9)
             assert [it.muted_until_ms for it in trail.readers] == [0, 0, NOW + 100]
         await do(store, base.Mute("g", "bob", NOW + 200))

@@ -6,6 +6,7 @@ import hashlib
 
 from msgspec.structs import replace
 
+from ..._abilities import offers
 from ...core.log.outcomes import message_place
 from ...core.log.stream_rows import OPEN_MAX
 from ...errors import (
@@ -66,7 +67,7 @@ async def idle(
     store: Store, before_ms: int, after_ms: int = NOW + 1_000_000, *, parts: bool = True
 ) -> list[base.IdleStream]:
     """What the server would end."""
-    assert isinstance(store, base.StreamReader)
+    assert offers(store, base.StreamReader)
     return await store.idle_streams(before_ms, after_ms, 100, parts=parts)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ..._abilities import offers
 from ...errors import NotFoundError
 from ...storage import base
 from ...storage.base import Finished, LaterDelivery, MessageTrail, OpenWork, PushRecord, RecallMark, Store
@@ -22,7 +23,7 @@ async def sent(store: Store, sender: str = "ann", key: str = "k", at_ms: int = N
 
 async def trail_of(store: Store, name: str, user: str | None = None, limit: int = LIMIT) -> MessageTrail:
     """What became of a message."""
-    assert isinstance(store, base.TrailReader)
+    assert offers(store, base.TrailReader)
     return await store.trail(name, user, limit)
 
 

@@ -95,8 +95,8 @@ MUTANTS = (
         (
             Edit(
                 INBOX,
-                "        if not is_stored and not self._outbox.is_held(pending):\n            return False\n",
-                "",
+                "        if not is_stored and not self._outbox.is_held(pending):\n",
+                "        if False:\n",
             ),
         ),
         ("S11",),
