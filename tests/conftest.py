@@ -20,10 +20,10 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def _log_level() -> Iterator[None]:
     """A command of `chatkit` that a test runs in this process sets a level; the next test finds the one before."""
-    logger = logging.getLogger("chatkit")
-    level = logger.level
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("chatkit", "chatkit.client"))}
     yield
-    logger.setLevel(level)
+    for logger, level in levels.items():
+        logger.setLevel(level)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
