@@ -291,6 +291,18 @@ async def test_anything_but_hello_first_closes_4203(event) -> None:
         assert await peer.closed() == 4203
 
 
+@pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=["json", "msgpack"])
+async def test_what_comes_before_hello_is_told_that_hello_comes_first(codec) -> None:
+    async with serving() as server:
+        peer = Peer(server, codec)
+        peer.say({"event": "PING", "ref": "p"})
+
+        (error,) = await peer.hear("ERROR")
+        assert (error["code"], error["ref"]) == ("BAD_REQUEST", "p")
+        assert error["message"].startswith("HELLO must come first")
+        assert await peer.closed() == 4203
+
+
 async def test_a_second_hello_closes_4203() -> None:
     async with serving() as server:
         ann = await login(server, "ann")

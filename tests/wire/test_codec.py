@@ -668,6 +668,7 @@ def send_event(payload: Any) -> dict[str, Any]:
 
 
 HELLO = {"event": "HELLO", "deviceId": "phone", "token": "t", "ref": "r"}
+PING = {"event": "PING", "ref": "p"}
 
 
 @both_codecs
@@ -681,6 +682,21 @@ def test_before_welcome_only_one_small_hello_is_decoded(codec: Codec) -> None:
         assert isinstance(item, BadItem)
     (item,) = codec.hello_events(codec.encode({**HELLO, "deviceId": "no id"}))
     assert item == BadItem("`$.deviceId` is not a valid id", ref="r")
+
+
+@both_codecs
+@pytest.mark.parametrize("frame", [PING, [PING], [PING, HELLO], [HELLO, PING]], ids=str)
+def test_a_known_event_that_comes_before_welcome_is_not_called_unknown(codec: Codec, frame: object) -> None:
+    (item,) = codec.hello_events(codec.encode(frame))
+    assert isinstance(item, BadItem)
+    assert item.message == "HELLO must come first, and nothing else before WELCOME"
+
+
+@both_codecs
+@pytest.mark.parametrize("name", ["NOPE", "WELCOME", ""])
+def test_an_unknown_event_before_welcome_is_called_so(codec: Codec, name: str) -> None:
+    (item,) = codec.hello_events(codec.encode({"event": name, "ref": "r"}))
+    assert item == BadItem("`$.event` is not a known event", ref="r")
 
 
 @both_codecs

@@ -45,7 +45,7 @@ class _Remains(msgspec.Struct, rename="camel"):
 
 
 class _Named(msgspec.Struct):
-    """Any event of a server; nothing of it but its name is built."""
+    """Any event; nothing of it but its name is built."""
 
     event: str
 
@@ -81,8 +81,10 @@ _CHECKED_HERE: Final = (ev.DeliveredAck, ev.SendMsg, ev.Read)
 _ID: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
 _HelloFrame = Annotated[list[ev.Hello], Meta(max_length=1)] | ev.Hello
+_NamedFrame = list[_Named] | _Named
 _ClientFrame = list[ev.ClientEvent] | ev.ClientEvent
 _ServerFrame = list[ev.ServerEvent] | ev.ServerEvent
+_CLIENT_NAMES = frozenset(kind.__struct_config__.tag for kind in get_args(ev.ClientEvent))
 _SERVER_NAMES = frozenset(kind.__struct_config__.tag for kind in get_args(ev.ServerEvent))
 
 
@@ -111,6 +113,7 @@ class Codec:
         self._decode_server = module.Decoder(_ServerFrame).decode
         self._decode_server_item = module.Decoder(ev.ServerEvent).decode
         self._decode_named = module.Decoder(_Named).decode
+        self._decode_named_frame = module.Decoder(_NamedFrame).decode
         self._decode_raws = module.Decoder(list[msgspec.Raw]).decode
         self._decode_remains = module.Decoder(_Remains).decode
 
@@ -154,8 +157,19 @@ class Codec:
         try:
             decoded = self._decode_hello(frame)
         except _UNDECODABLE as error:
-            return (self._bad_item(frame, plain_words(error)),)
+            return (self._bad_item(frame, self._why_no_hello(frame, error)),)
         return decoded if type(decoded) is list else (decoded,)
+
+    def _why_no_hello(self, frame: bytes | str, error: BaseException) -> str:
+        """An event of the contract that is none yet is not called unknown: its turn comes after HELLO."""
+        try:
+            decoded = self._decode_named_frame(frame)
+        except _UNDECODABLE:
+            return plain_words(error)
+        named = decoded if type(decoded) is list else (decoded,)
+        if any(it.event in _CLIENT_NAMES and it.event != "HELLO" for it in named):
+            return "HELLO must come first, and nothing else before WELCOME"
+        return plain_words(error)
 
     def server_events(self, frame: bytes | str) -> Sequence[ev.ServerEvent]:
         """The events of a server's frame that this version knows by name; all others are passed over.
