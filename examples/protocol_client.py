@@ -20,6 +20,8 @@ import websockets
 WAIT_MAX_S = 30.0
 HOLE_S = 0.2
 """So long a gap may be a push that is late."""
+WINDOW_MAX = 256
+"""Most messages of a conversation that have no answer yet."""
 
 
 @dataclass
@@ -83,6 +85,8 @@ class Client:
         self.pending: dict = {}  # (conversation, key) -> (SEND_MSG, future), in order
         self.recalls: dict = {}  # ref -> (conversation, message)
         self.refused: set = set()  # conversations whose sends wait for their next try
+        self.under_way: dict = {}  # conversation -> keys that this connection owes an answer
+        self.windows: dict = {}  # conversation -> how many of them there may be, after a refusal
         self.line, self.live, self.asked_wait_s = None, False, 0.0
         self.changed, self.tasks = asyncio.Condition(), set()
 
@@ -110,8 +114,7 @@ class Client:
         names = {"conversationId": conversation_id, "clientMsgId": key}
         future = asyncio.get_running_loop().create_future()
         self.pending[conversation_id, key] = ({"event": "SEND_MSG", **names, "payload": payload}, future)
-        if self.live and conversation_id not in self.refused:
-            await self._out(self.pending[conversation_id, key][0])
+        await self._send_on(conversation_id)
         return await future
 
     async def recall(self, conversation_id, seq):
@@ -156,7 +159,7 @@ class Client:
 
     async def _ping(self):
         while True:
-            await asyncio.sleep(self.heartbeat_s * 0.8)
+            await asyncio.sleep(self.heartbeat_s / 3)
             await self._out({"event": "PING"})
 
     async def _out(self, event):
@@ -181,8 +184,9 @@ class Client:
         self.user_id, self.resume_token = event["userId"], event["resumeToken"]
         self.heartbeat_s, self.live = event["heartbeatMs"] / 1000, True
         self.refused.clear()
-        for sent, _ in list(self.pending.values()):
-            await self._out(sent)
+        self.under_way.clear()
+        for conversation_id in dict.fromkeys(where for where, _ in self.pending):
+            await self._send_on(conversation_id)
 
     async def _on_heads(self, event):
         for row in event["conversations"]:
@@ -221,6 +225,7 @@ class Client:
             payload = event.get("payload", sent["payload"])
             if not future.done():
                 future.set_result(event)
+            await self._answered(conversation_id, event["clientMsgId"])
         else:
             return
         held = self._held(conversation_id, event["epoch"])
@@ -238,11 +243,12 @@ class Client:
                 _, future = self.pending.pop((conversation_id, event["clientMsgId"]))
                 if not future.done():
                     future.set_exception(RuntimeError(f"{event['code']}: {event['message']}"))
-            elif (
-                conversation_id not in self.refused
-            ):  # the later ones are refused as well, until it comes again
-                self.refused.add(conversation_id)
-                self._start(self._again(conversation_id, wait_s))
+                await self._answered(conversation_id, event["clientMsgId"])
+            else:  # the later ones are refused as well, until it comes again
+                self.under_way[conversation_id].discard(event["clientMsgId"])
+                if conversation_id not in self.refused:
+                    self.refused.add(conversation_id)
+                    self._start(self._again(conversation_id, wait_s))
         elif event.get("ref") in self.recalls:
             self.recalls.pop(event["ref"])
         elif conversation_id in self.conversations and event.get("ref") == "sync":
@@ -283,12 +289,37 @@ class Client:
             names = {"conversationId": conversation_id, "lastSeq": held.prefix, "ref": "sync"}
             await self._out({"event": "SYNC", **names})
 
-    async def _again(self, conversation_id, wait_s):
-        await asyncio.sleep(wait_s)
-        self.refused.discard(conversation_id)
-        for (where, _), (sent, _) in list(self.pending.items()):
-            if where == conversation_id:
+    async def _send_on(self, conversation_id):
+        """Send what waits, in order, as far as the window allows."""
+        window = self.windows.get(conversation_id, WINDOW_MAX)
+        under_way = self.under_way.setdefault(conversation_id, set())
+        for (where, key), (sent, _) in list(self.pending.items()):
+            if not self.live or conversation_id in self.refused or len(under_way) >= window:
+                return
+            if where == conversation_id and key not in under_way:
+                under_way.add(key)
                 await self._out(sent)
+
+    async def _answered(self, conversation_id, key):
+        """A message has its place, or never gets one; a round without a refusal makes the next one larger."""
+        under_way = self.under_way.setdefault(conversation_id, set())
+        under_way.discard(key)
+        if not under_way:
+            self.windows[conversation_id] = min(WINDOW_MAX, 2 * self.windows.get(conversation_id, WINDOW_MAX))
+            await self._send_on(conversation_id)
+
+    async def _again(self, conversation_id, wait_s):
+        """After a refusal: the first alone, once all that was under way is answered."""
+        line = self.line
+        await asyncio.sleep(wait_s)
+        async with self.changed:
+            await self.changed.wait_for(
+                lambda: self.line is not line or not self.under_way.get(conversation_id)
+            )
+        if self.line is line:
+            self.windows[conversation_id] = 1
+            self.refused.discard(conversation_id)
+            await self._send_on(conversation_id)
 
 
 def _events(frame):

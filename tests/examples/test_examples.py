@@ -327,6 +327,38 @@ async def test_protocol_client(server: str) -> None:
             tasks.cancel_scope.cancel()
 
 
+async def test_protocol_client_sends_more_than_the_rate_in_order_and_without_a_flood(server: str) -> None:
+    """More than are taken at once: each is refused a few times at most, and none overtakes another."""
+    refused = []
+
+    class Counting(load("protocol_client").Client):  # type: ignore[misc]  # an example has no types
+        async def _on_error(self, event: dict[str, Any]) -> None:
+            refused.append(event["code"])
+            await super()._on_error(event)
+
+    async with ChatApi(server, token=token("ann")) as api:
+        await api.create_conversation("SINGLE", ["ben"], conversation_id="c-1")
+    client, seqs = Counting(server.replace("http", "ws"), token("ann"), "a1"), dict[int, int]()
+
+    async def send(number: int) -> None:
+        seqs[number] = (await client.send("c-1", {"type": "TEXT", "text": str(number)}))["seq"]
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.run)
+            async with anyio.create_task_group() as sends:
+                for number in range(60):
+                    sends.start_soon(send, number)
+                    await anyio.lowlevel.checkpoint()
+            client.line.transport.abort()  # else the end would wait for the server's
+            async with client.changed:
+                await client.changed.wait_for(lambda: not client.live)
+            tasks.cancel_scope.cancel()
+    assert [seqs[number] for number in range(60)] == sorted(seqs.values())
+    assert refused.count("RATE_LIMITED") > 0
+    assert len(refused) < 150
+
+
 async def test_protocol_client_stops_for_good_where_the_contract_says_so(server: str) -> None:
     client = load("protocol_client").Client(server.replace("http", "ws"), "nonsense", "a1")
     with anyio.fail_after(30):
