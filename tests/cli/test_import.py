@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chatkit import open_store
 from chatkit.importing.formats._all import FORMATS
 from tests.importing.exports import write
 
@@ -32,7 +33,8 @@ def test_a_dry_run_writes_nothing_and_a_run_is_repeated_without_harm(export: Pat
     dry = chatkit("import", "slack", "export", "--dry-run", cwd=tmp_path)
     assert (dry.returncode, dry.stderr) == (0, "")
     assert "slack:C1 general: 1 message, 2 members, 2017-07-14 to 2017-07-14" in dry.stdout
-    assert "1 channel_join: who came and went is not carried over (general/2017-07-14.json:1)" in dry.stdout
+    left_out = "channel_join: 1 (who came and went is not carried over), first at general/2017-07-14.json:1"
+    assert f"left out:\n  {left_out}\nnothing was written\n" in dry.stdout
     assert not (tmp_path / "chat.db").exists()
 
     done = [
@@ -41,6 +43,47 @@ def test_a_dry_run_writes_nothing_and_a_run_is_repeated_without_harm(export: Pat
     ]
     assert [(it["added"], it["known"], it["conversations_made"]) for it in done] == [(1, 0, 1), (0, 1, 0)]
     assert chatkit("verify", "chat.db", cwd=tmp_path).returncode == 0
+
+
+def test_what_comes_in_changed_is_counted_in_its_unit(tmp_path: Path) -> None:
+    root = {
+        "type": "message",
+        "user": "U1",
+        "text": "hi",
+        "ts": "1500000000.000100",
+        "edited": {"user": "U1"},
+    }
+    reacted = root | {"reactions": [{"name": "wave", "count": 3}], "thread_ts": root["ts"]}
+    replies = [
+        {"type": "message", "user": "U2", "text": "ho", "ts": ts, "thread_ts": root["ts"]}
+        for ts in ("1500000001.000100", "1500000002.000100")
+    ]
+    write(tmp_path / "export", EXPORT | {"general/2017-07-14.json": [reacted, *replies]})
+    said = chatkit("import", "slack", "export", "--dry-run", cwd=tmp_path).stdout.splitlines()
+    where = "first at general/2017-07-14.json:1"
+    assert said[said.index("changed, or not carried over:") + 1 :] == [
+        f"  replies in threads: 2 (they stand in their conversation by time), {where}",
+        f"  messages with reactions: 1 (carried over without them), {where}",
+        f"  edited messages: 1 (the last text is carried over), {where}",
+        "nothing was written",
+    ]
+
+
+async def test_a_log_that_is_served_takes_no_import(export: Path, tmp_path: Path) -> None:
+    chatkit("import", "slack", "export", cwd=tmp_path)
+    chatkit("export", "log.jsonl", cwd=tmp_path)
+    store = open_store(f"sqlite:///{tmp_path / 'chat.db'}")
+    await store.migrate()
+    try:
+        for what in (("slack", "export"), ("chatkit", "log.jsonl")):
+            done = chatkit("import", *what, cwd=tmp_path)
+            assert (done.returncode, done.stdout) == (2, "")
+            words = (
+                "the log chat.db is in use by a server or another import: stop that one first, then import"
+            )
+            assert done.stderr.splitlines()[-1] == f"Error: {words}"
+    finally:
+        await store.aclose()
 
 
 def test_another_time_zone_or_encoding_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -116,10 +159,14 @@ def test_what_cannot_be_done_is_one_line(
 def test_a_log_goes_out_and_comes_in_again(export: Path, tmp_path: Path) -> None:
     chatkit("import", "slack", "export", cwd=tmp_path)
     out = chatkit("export", "log.jsonl", cwd=tmp_path)
-    assert (out.returncode, out.stdout) == (0, ""), out.stderr
+    assert (out.returncode, out.stdout, out.stderr) == (0, "", "7 lines written to log.jsonl\n")
     assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600
-    assert chatkit("export", "log.jsonl", cwd=tmp_path).returncode == 2  # it is there already
-    assert chatkit("export", "-", cwd=tmp_path).stdout == (tmp_path / "log.jsonl").read_text()
+    there = chatkit("export", "log.jsonl", cwd=tmp_path)
+    assert (there.returncode, there.stdout) == (2, "")
+    assert "log.jsonl: File exists; name another file, or - for standard output" in there.stderr
+    piped = chatkit("export", "-", cwd=tmp_path)
+    assert piped.stdout == (tmp_path / "log.jsonl").read_text()
+    assert piped.stderr == "7 lines written to standard output\n"
 
     copy = ("import", "chatkit", "log.jsonl", "--storage", "sqlite:///copy.db")
     assert (

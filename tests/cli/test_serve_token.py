@@ -134,7 +134,8 @@ def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
         done = chatkit("serve", "--port", port, "--storage", "memory://", cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr.splitlines()[-1]
+    words = "Address already in use; stop what listens there, or give another port with --port"
+    assert done.stderr.splitlines()[-1] == f"Error: cannot listen on 127.0.0.1:{port}: {words}"
     assert "Traceback" not in done.stderr
 
 

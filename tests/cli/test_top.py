@@ -190,6 +190,7 @@ def test_a_port_that_is_taken_is_said(where: dict[str, Any]) -> None:
 
     assert found.returncode == 2
     assert f"cannot listen on {taken}" in found.stderr
+    assert "give another port with --metrics" in found.stderr
 
 
 @pytest.mark.parametrize(("command", "file"), [("rules", RULES), ("dashboard", DASHBOARD)])

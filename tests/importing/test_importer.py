@@ -155,7 +155,7 @@ async def test_who_is_called_otherwise_the_second_time_doubles_nothing(log: Log,
     records = chat(said("ann", 1, "a", "1"), said("bob", 2, "b", "2"), type=kind)
     await bring_in(log.store, log.secret, records)
     before = await log.texts("x:c")
-    with pytest.raises(ConflictError, match="other --users"):
+    with pytest.raises(ConflictError, match=r"the same --users as then .*, or import into a new log"):
         await bring_in(log.store, log.secret, records, names=Names("x:", {"ann": "ann", "bob": "bob"}))
     assert await log.texts("x:c") == before
 

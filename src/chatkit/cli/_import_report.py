@@ -107,12 +107,11 @@ def words_of(report: ImportReport, storage: str) -> str:
 
 def _left_out(report: ImportReport, *, of_messages: bool) -> list[str]:
     found = [it for it in report.left_out if it.is_message == of_messages]
-    head = "left out:" if of_messages else "not carried over with them:"
-    return (
-        [head, *(f"  {it.count} {one_line(it.kind)}: {it.reason} ({one_line(it.where)})" for it in found)]
-        if found
-        else []
-    )
+    head = "left out:" if of_messages else "changed, or not carried over:"
+    lines = [
+        f"  {one_line(it.kind)}: {it.count} ({it.reason}), first at {one_line(it.where)}" for it in found
+    ]
+    return [head, *lines] if found else []
 
 
 def _done(totals: ImportTotals | None, storage: str) -> list[str]:

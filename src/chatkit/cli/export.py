@@ -11,6 +11,7 @@ import anyio
 import click
 
 from .._abilities import offers
+from .._one_line import one_line
 from ..assemble import open_archive, open_store
 from ..errors import ConfigurationError, RefusedError
 from ..importing.log_export import export_log
@@ -19,6 +20,7 @@ from ..server.archiving.config import ArchiveConfig
 from ..server.archiving.reader import ArchiveReader
 from ..storage.base import OpensToRead
 from ..storage.verify_report import Progress
+from ._import_report import counted
 from ._progress import Shown, shown
 from .common import exit_codes
 from .configured import configured
@@ -46,12 +48,15 @@ def export(file: Path, storage: str, archive: str | None, conversations: tuple[s
     All messages are in it, whoever may read them. The server may run meanwhile.
     """
     with exit_codes(), shown(SystemClock()) as progress:
-        anyio.run(_write, file, storage, archive, conversations, progress)
+        count = anyio.run(_write, file, storage, archive, conversations, progress)
+    place = "standard output" if str(file) == "-" else one_line(str(file))
+    click.echo(f"{counted(count, 'line')} written to {place}", err=True)
 
 
 async def _write(
     file: Path, storage: str, archive: str | None, conversations: tuple[str, ...], progress: Shown
-) -> None:
+) -> int:
+    """Returns how many lines were written."""
     bodies = None if archive is None else open_archive(archive)
     store = open_store(storage)
     if not offers(store, OpensToRead):
@@ -76,6 +81,7 @@ async def _write(
     finally:
         with anyio.CancelScope(shield=True):
             await store.aclose()
+    return count
 
 
 def _output(file: Path) -> IO[bytes]:
@@ -85,7 +91,8 @@ def _output(file: Path) -> IO[bytes]:
     try:
         return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except OSError as error:
-        raise ConfigurationError(f"cannot make the file {file}: {error.strerror}") from None
+        more = "; name another file, or - for standard output" if isinstance(error, FileExistsError) else ""
+        raise ConfigurationError(f"cannot make the file {file}: {error.strerror}{more}") from None
 
 
 def _take_away(file: Path) -> None:

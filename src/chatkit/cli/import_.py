@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from ..assemble import open_store, without_login
+from ..drivers.file_lock import FileInUseError
 from ..errors import ConfigurationError, ImportFileError
 from ..importing import log_lines
 from ..importing.files import Files
@@ -127,7 +128,7 @@ class _Run:
         """Plan it."""
         files = Files(self._path)
         for link in files.links:
-            self.plan.omit(LeftOut("link", "links are not followed", link, is_message=False))
+            self.plan.omit(LeftOut("links", "they are not followed", link, is_message=False))
         total = max(1, sum(map(files.size, files.names)) // 1024)
         for _ in self.plan.add(self._records(files)):
             progress.step(Progress("reading (KiB)", min(total, files.done_bytes // 1024), total))
@@ -136,8 +137,7 @@ class _Run:
         """Carry it out."""
         store, ports = open_store(storage), Ports()
         try:
-            secret = await store.migrate()
-            _check_not_restored(store)
+            secret = await _migrated(store)
             importer = Importer(store, secret, self.plan, terms, ports)
             async for totals in importer.run(self._records(Files(self._path))):
                 progress.step(Progress("messages", totals.done, self.plan.messages))
@@ -182,8 +182,7 @@ async def _append_log(
 ) -> LogTotals:
     store, ports = open_store(storage), Ports()
     try:
-        secret = await store.migrate()
-        _check_not_restored(store)
+        secret = await _migrated(store)
         importer = LogImporter(store, secret, path.name, ports)
         async for totals in importer.run(log_lines.read(Files(path), edits)):
             progress.step(Progress("entries", totals.done, count))
@@ -193,9 +192,17 @@ async def _append_log(
             await store.aclose()
 
 
-def _check_not_restored(store: Store) -> None:
+async def _migrated(store: Store) -> bytes:
+    """Open the log to write; returns its secret."""
+    try:
+        secret = await store.migrate()
+    except FileInUseError as error:
+        raise ConfigurationError(
+            f"the log {error.path} is in use by a server or another import: stop that one first, then import"
+        ) from None
     if store.restored:
         raise ConfigurationError("this log was put back from a backup; start its server once, then import")
+    return secret
 
 
 def _known_encoding(name: str) -> str:

@@ -39,7 +39,7 @@ class MetricsPort:
         host, port = parts_of(address)
         self.metrics = Metrics()
         watch_process(self.metrics)
-        self._listener = listen(host, port)
+        self._listener = listen(host, port, "--metrics")
         self.url = f"{url_of(self._listener)}/metrics"
         if not _is_loopback(host):
             logger.warning("whoever reaches %s can read the figures of this server", self.url)

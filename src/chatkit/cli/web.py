@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections.abc import Iterator
@@ -24,12 +25,18 @@ class WebServer(uvicorn.Server):
         yield
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 for any. Raises ConfigurationError if the address cannot be had."""
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A socket that listens; port 0 for any. Raises ConfigurationError if the address cannot be had.
+
+    Args:
+        host: Where.
+        port: Where.
+        option: Of the command line, with which another port is given.
+    """
     try:
         return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG)
     except OSError as error:
-        raise _cannot_listen(host, port, error) from None
+        raise _cannot_listen(host, port, error, option) from None
 
 
 def listen_side_by_side(host: str, port: int, count: int) -> list[socket.socket]:
@@ -52,7 +59,7 @@ def listen_side_by_side(host: str, port: int, count: int) -> list[socket.socket]
     except OSError as error:
         for each in listeners:
             each.close()
-        raise _cannot_listen(host, port, error) from None
+        raise _cannot_listen(host, port, error, "--port") from None
     return listeners
 
 
@@ -66,8 +73,13 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}")
+def _cannot_listen(host: str, port: int, error: OSError, option: str) -> ConfigurationError:
+    words = error.strerror or str(error)
+    reason = words.partition(" (while attempting")[0]  # the rest of it is the address again
+    more = ""
+    if error.errno == errno.EADDRINUSE:
+        more = f"; stop what listens there, or give another port with {option}"
+    return ConfigurationError(f"cannot listen on {host}:{port}: {reason}{more}")
 
 
 def url_of(listener: socket.socket) -> str:

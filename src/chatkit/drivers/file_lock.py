@@ -42,6 +42,18 @@ else:
         return True
 
 
+class FileInUseError(ConfigurationError):
+    """Another process holds the lock of a file.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class FileLock:
     """A held lock; made by `FileLock.acquire`."""
 

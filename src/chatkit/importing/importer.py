@@ -313,6 +313,7 @@ class Importer:
         if is_of_others and not (self._terms.add_members and planned.type == "GROUP"):
             raise ConflictError(
                 f"{target.conversation_id} is there and has other members: was it imported with other --users before?"
+                " Repeat it with the same --users as then (without, if there were none), or import into a new log"
             )
         if missing and self._terms.add_members:
             now_ms = self._ports.clock.now_ms()

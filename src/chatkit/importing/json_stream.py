@@ -29,6 +29,9 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _decode: Final = json.JSONDecoder().raw_decode
 
 
+_CUT_OFF: Final = "; the file may be incomplete"
+
+
 class JsonStream:
     """Reads from its beginning to its end.
 
@@ -74,7 +77,7 @@ class JsonStream:
             return
         while True:
             if self.next_char() != '"':
-                raise self._error("a name in quotes is missing")
+                raise self._missing("a name in quotes")
             name = self.value()
             self._take(":", depth)
             yield name
@@ -96,7 +99,7 @@ class JsonStream:
     def value(self) -> Any:
         """The value that comes next, as a whole."""
         if not self.next_char():
-            raise self._error("the file ends in the middle")
+            raise self._error("the file ends in the middle: it may be incomplete")
         while True:
             try:
                 value, end = _decode(self._text, self._at)
@@ -107,10 +110,9 @@ class JsonStream:
                     raise self._error(
                         f"a value has more than {VALUE_CHARS_MAX} characters, or is no JSON"
                     ) from None
+                offset = max(0, getattr(error, "pos", self._at) - self._at)
                 if not self._more():
-                    raise self._error(
-                        f"no JSON: {getattr(error, 'msg', error)}", getattr(error, "pos", None)
-                    ) from None
+                    raise self._error(_why(error), self._at + offset) from None
                 continue
             may_go_on = (
                 self._text[end : end + 1] in _IN_A_NUMBER and len(self._text) - end < _NUMBER_CHARS_MAX
@@ -140,13 +142,13 @@ class JsonStream:
         if depth > _DEPTH_MAX:
             raise self._error("it is nested too deeply")
         if self.next_char() != char:
-            raise self._error(f"no JSON: {char} is missing")
+            raise self._missing(char)
         self._at += 1
 
     def _goes_on(self, end: str) -> bool:
         found = self.next_char()
         if found not in {",", end} or not found:
-            raise self._error(f"no JSON: , or {end} is missing")
+            raise self._missing(f", or {end}")
         self._at += 1
         return found == ","
 
@@ -167,7 +169,18 @@ class JsonStream:
         self._text, self._at, self._counted = "".join(pieces), 0, 0
         return count > 0
 
+    def _missing(self, chars: str) -> ImportFileError:
+        return self._error(f"no JSON: {chars} is missing{'' if self.next_char() else _CUT_OFF}")
+
     def _error(self, words: str, at: int | None = None) -> ImportFileError:
         if at is not None:
             self._at = at
         return ImportFileError(f"{self.where()}: {words}")
+
+
+def _why(error: ValueError) -> str:
+    """A sentence of what `json` says, whose own goes on with a place in the text that was kept."""
+    if not isinstance(error, json.JSONDecodeError):
+        return f"no JSON: {error}"
+    words = error.msg.removesuffix(" at").removesuffix(" starting")
+    return f"no JSON: {words[:1].lower()}{words[1:]}{_CUT_OFF}"

@@ -63,6 +63,12 @@ def test_conversations_of_every_kind(tmp_path: Path) -> None:
         ]
 
 
+def test_direct_messages_alone_are_an_export(tmp_path: Path) -> None:
+    files = {"users.json": USERS, "dms.json": [{"id": "D1", "members": ["U1", "U2"]}]}
+    records = read("slack", write(tmp_path, files | {"D1/2017-07-14.json": [post("psst")]}))
+    assert messages(records) == [("U1", 1500000000000, "psst")]
+
+
 def test_a_zip_may_hold_the_export_in_a_folder(tmp_path: Path) -> None:
     inside = {f"My export/{name}": it for name, it in export(post("hi")).items()}
     assert messages(read("slack", zipped(tmp_path / "a.zip", inside))) == [("U1", 1500000000000, "hi")]
@@ -81,6 +87,7 @@ def test_a_zip_may_hold_the_export_in_a_folder(tmp_path: Path) -> None:
         ),
         ("1 &lt; 2 &amp;amp; 3 &gt; 2", "1 < 2 &amp; 3 > 2"),
         ("&lt;@U2&gt;", "<@U2>"),
+        ("*soup* _now_ :wave:", "*soup* _now_ :wave:"),
     ],
 )
 def test_markup_in_words(tmp_path: Path, text: str, plain: str) -> None:
@@ -109,7 +116,10 @@ def test_what_happened_is_left_out_and_what_was_said_is_not(tmp_path: Path) -> N
         ("U1", "[file] a.pdf https://files.example.org/a.pdf"),
         ("U1", "reply"),
     ]
-    assert {it.kind for it in planned(records).omissions.values()} >= {"thread", "reactions"}
+    assert {it.kind for it in planned(records).omissions.values()} >= {
+        "replies in threads",
+        "messages with reactions",
+    }
 
 
 def test_keys_are_the_times_that_slack_counts_by(tmp_path: Path) -> None:
@@ -122,12 +132,21 @@ def test_keys_are_the_times_that_slack_counts_by(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"x.json": []}, "users.json: it is not there"),
+        ({"x.json": []}, "users.json: it is not there.*no Slack export, or it is incomplete"),
+        (
+            {"users.json": USERS, DAY: []},
+            "channels.json: it is not there, nor is any of groups.json, mpims.json, dms.json:"
+            " this is no Slack export, or it is incomplete",
+        ),
         ({"users.json": {}}, r"users.json:1: no JSON: \[ is missing"),
         ({"users.json": [7]}, "users.json:1.*: an object is missing"),
         ({"users.json": [{}]}, "users.json:1.*without an id"),
         (export() | {"channels.json": [{"name": "x"}]}, "channels.json:1.*without an id"),
         (export() | {DAY: '[\n{"a": 1},\n{"a": }]'}, "general/2017-07-14.json:3: no JSON"),
+        (
+            export() | {DAY: '[\n{"text": "cut\n'},
+            "2017-07-14.json:2: no JSON: invalid control character; the file may be",
+        ),
         (export() | {DAY: "[" * 100_000}, "nested too deeply"),
     ],
 )

@@ -104,8 +104,8 @@ def _words(it: dict[str, Any]) -> Iterator[str]:
 
 def _parts(it: dict[str, Any], where: str) -> Iterator[LeftOut]:
     if it.get("timestampEdited"):
-        yield LeftOut("edits", "the last text is carried over", where, is_message=False)
+        yield LeftOut("edited messages", "the last text is carried over", where, is_message=False)
     if it.get("reference"):
-        yield LeftOut("replies", "what they answer is not carried over", where, is_message=False)
+        yield LeftOut("replies", "carried over without what they answer", where, is_message=False)
     if it.get("reactions"):
-        yield LeftOut("reactions", "the message is carried over without them", where, is_message=False)
+        yield LeftOut("messages with reactions", "carried over without them", where, is_message=False)

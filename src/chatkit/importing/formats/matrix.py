@@ -71,7 +71,7 @@ class _Reader:
             return
         self._members.setdefault(sender, True)
         if content.get("m.relates_to"):
-            yield LeftOut("replies", "what they answer is not carried over", where, is_message=False)
+            yield LeftOut("replies", "carried over without what they answer", where, is_message=False)
         yield FoundMessage(self._room, sender, at_ms, _text(kind, content), text_of(it.get("event_id")))
 
 

@@ -120,9 +120,9 @@ def _post(conversation: str, it: dict[str, Any], where: str) -> Iterator[Record]
         else:
             yield LeftOut("empty post", "it has no text and no file", where)
     if it.get("reactions"):
-        yield LeftOut("reactions", "the message is carried over without them", where, is_message=False)
+        yield LeftOut("messages with reactions", "carried over without them", where, is_message=False)
     replies = it.get("replies")
     for reply in replies if isinstance(replies, list) else ():
         if isinstance(reply, dict):
-            yield LeftOut("threads", "replies stand behind their post", where, is_message=False)
+            yield LeftOut("replies in threads", "they stand behind their post", where, is_message=False)
             yield from _post(conversation, {**reply, "replies": None}, where)

@@ -54,9 +54,13 @@ def read(files: Files, options: Options) -> Iterator[Record]:
     root = _root(files)
     reader = _Reader(files, root)
     yield from reader.users()
-    for name in sorted(_LISTS):
-        if root + name in files.names:
-            yield from reader.conversations(root + name, _LISTS[name])
+    lists = [it for it in sorted(_LISTS) if root + it in files.names]
+    if not lists:
+        others = ", ".join(it for it in _LISTS if it != "channels.json")
+        words = f"it is not there, nor is any of {others}: this is no Slack export, or it is incomplete"
+        raise files.error(f"{root}channels.json", words)
+    for name in lists:
+        yield from reader.conversations(root + name, _LISTS[name])
     for name in files.names:
         folder, _, file = name.removeprefix(root).rpartition("/")
         if name.startswith(root) and folder and "/" not in folder and file.endswith(".json"):
@@ -68,7 +72,7 @@ def _root(files: Files) -> str:
     for name in files.names:
         if name == "users.json" or (name.endswith("/users.json") and name.count("/") == 1):
             return name.removesuffix("users.json")
-    raise files.error("users.json", "it is not there: this is no Slack export")
+    raise files.error("users.json", "it is not there: this is no Slack export, or it is incomplete")
 
 
 class _Reader:
@@ -114,7 +118,7 @@ class _Reader:
     def day(self, file: str, folder: str) -> Iterator[Record]:
         channel = self._folders.get(folder)
         if channel is None:
-            yield LeftOut("file", "its folder is no conversation of the export", file, is_message=False)
+            yield LeftOut("files", "their folder is no conversation of the export", file, is_message=False)
             return
         for document, it in self._objects(file):
             yield from self._message(document, channel, it)
@@ -191,11 +195,14 @@ def _of_attachments(it: dict[str, Any]) -> str:
 def _parts(it: dict[str, Any], document: JsonStream) -> Iterator[LeftOut]:
     if it.get("reactions"):
         yield LeftOut(
-            "reactions", "the message is carried over without them", document.where(), is_message=False
+            "messages with reactions", "carried over without them", document.where(), is_message=False
         )
     if it.get("thread_ts") not in (None, it.get("ts")):
         yield LeftOut(
-            "thread", "replies stand in their conversation by time", document.where(), is_message=False
+            "replies in threads",
+            "they stand in their conversation by time",
+            document.where(),
+            is_message=False,
         )
     if it.get("edited"):
-        yield LeftOut("edits", "the last text is carried over", document.where(), is_message=False)
+        yield LeftOut("edited messages", "the last text is carried over", document.where(), is_message=False)

@@ -225,8 +225,8 @@ def _media(it: dict[str, Any]) -> Iterator[str]:
 def _parts(it: dict[str, Any], where: str) -> Iterator[LeftOut]:
     edited = text_of(it.get("edited"))
     if edited and not edited.startswith("1970-01-0"):
-        yield LeftOut("edits", "the last text is carried over", where, is_message=False)
+        yield LeftOut("edited messages", "the last text is carried over", where, is_message=False)
     if it.get("reply_to_message_id"):
-        yield LeftOut("replies", "what they answer is not carried over", where, is_message=False)
+        yield LeftOut("replies", "carried over without what they answer", where, is_message=False)
     if it.get("reactions"):
-        yield LeftOut("reactions", "the message is carried over without them", where, is_message=False)
+        yield LeftOut("messages with reactions", "carried over without them", where, is_message=False)

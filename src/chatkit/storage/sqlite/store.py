@@ -22,7 +22,7 @@ import anyio.to_thread
 from ...core.log.audit import ChainedAct
 from ...core.log.blob_rows import BlobRow, DueBlob
 from ...core.policy import Policy
-from ...drivers.file_lock import FileLock
+from ...drivers.file_lock import FileInUseError, FileLock
 from ...drivers.migrations import check_current, migrate, migration_files
 from ...drivers.sqlite import (
     MEMORY,
@@ -427,9 +427,10 @@ class SqliteStore:
             return None
         lock = FileLock.acquire(self._path, make=True)
         if lock is None:
-            raise ConfigurationError(
+            raise FileInUseError(
                 f"the log {self._path} is in use by another server; stop that one, or give another file. One file is"
-                " served by one process: run the host with one worker (uvicorn --workers 1)"
+                " served by one process: run the host with one worker (uvicorn --workers 1)",
+                self._path,
             )
         undo.callback(lock.release)
         return lock
