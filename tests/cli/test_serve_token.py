@@ -53,8 +53,14 @@ def test_a_token_as_json(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["serve", "--storage", "mysql://localhost/chat"], "unknown storage address"),
-        (["serve", "--bus", "nats://127.0.0.1:1"], "the bus at nats://127.0.0.1:1 cannot be reached"),
-        (["serve", "--bus", "redis://:pw@127.0.0.1:1"], "the bus at redis://127.0.0.1:1 cannot be reached"),
+        (
+            ["serve", "--port", "0", "--bus", "nats://127.0.0.1:1"],
+            "the bus at nats://127.0.0.1:1 cannot be reached",
+        ),
+        (
+            ["serve", "--port", "0", "--bus", "redis://:pw@127.0.0.1:1"],
+            "the bus at redis://127.0.0.1:1 cannot be reached",
+        ),
         (["serve", "--bus", "nats://localhost:port"], "such as nats://"),
         (["serve", "--queue", "nats://localhost"], "unknown queue address"),
         (["serve", "--storage", "memory://somewhere"], "unknown storage address"),
