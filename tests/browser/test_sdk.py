@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.docs.snippets import blocks
@@ -119,8 +119,10 @@ def test_the_host_and_the_page_of_the_docs_chat_in_two_tabs(
         page.locator("#text").fill(text)
         page.keyboard.press("Enter")
     for page in (ann, ben):
-        expect(page.locator("#log li").last).to_have_text("ben: hello yourself")
+        expect(page.locator("#log li").last).to_contain_text("ben: hello yourself")
         expect(page.locator("#log")).to_contain_text("ann: hello")
+    expect(ann.locator("#log")).to_contain_text("ann: hello READ")
+    expect(ben.locator("#log li").last).to_have_text("ben: hello yourself READ")
     for tab in tabs:
         tab.expect_lost_connections()
     documented.stop()
@@ -131,7 +133,7 @@ def test_the_host_and_the_page_of_the_docs_chat_in_two_tabs(
     documented.start()
     expect(ben.locator("#log li").last).to_have_text("ann: written while it was away")
     ann.reload()
-    expect(ann.locator("#log li").last).to_have_text("ann: written while it was away")
+    expect(ann.locator("#log li").last).to_have_text("ann: written while it was away READ")
     ann.locator("#text").fill("")
     ann.keyboard.press("Enter")  # sends nothing
     ben.evaluate(
@@ -147,8 +149,37 @@ def test_the_host_and_the_page_of_the_docs_chat_in_two_tabs(
     expect(refused).to_have_text("you: may not be FAILED")
     refused.click()
     for page in (ann, ben):
-        expect(page.locator("#log li").last).to_have_text("ann: written while it was away")
+        expect(page.locator("#log li").last).to_contain_text("ann: written while it was away")
         expect(page.locator("#log li")).to_have_count(3)
+
+
+def test_the_page_of_the_docs_says_what_its_address_lacks(
+    documented: DocumentedHost, browser: Browser
+) -> None:
+    page = browser.new_page()  # its console complains of the 400
+    page.goto(documented.url)
+    expect(page.locator("#state")).to_contain_text("add ?user=ann to the address")
+    page.goto(f"{documented.url}/?user=cat")
+    expect(page.locator("#state")).to_have_text("cat: online")
+    expect(page.locator("#log li")).to_have_count(0)
+    page.locator("#text").fill("let me in")
+    page.keyboard.press("Enter")
+    expect(page.locator("#log li")).to_have_text("you: let me in FAILED")
+    page.close()
+
+
+def test_the_host_of_the_docs_says_that_it_needs_a_secret(documented: DocumentedHost, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CHATKIT_JWT_SECRET"}
+    done = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "app:app"],
+        cwd=tmp_path / "documented",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == "CHATKIT_JWT_SECRET is not set\n"
 
 
 def test_two_clients_talk_and_events_can_be_iterated(server: ServerProcess, new_tab: NewTab) -> None:

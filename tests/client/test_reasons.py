@@ -9,7 +9,7 @@ import pytest
 
 from chatkit import ClientConfig
 from chatkit.client.events import CaughtUp, Connected, Reconnecting
-from chatkit.errors import DeadlineExceededError, SendOutcomeUnknownError
+from chatkit.errors import ClosedError, DeadlineExceededError, SendOutcomeUnknownError
 from chatkit.transport.base import ConnectFailedError, TransportClosedError
 from chatkit.wire import events as ev
 
@@ -96,6 +96,23 @@ async def test_one_warning_for_each_kind_of_failure_and_again_after_a_stable_con
         line.close(1006)
         await server.accept()
         assert len(caplog.records) == 3
+
+
+async def refused(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.expect(ev.Hello)
+        line.close(4101, "the token is not valid")
+        await chat.wait_connected(5)
+
+
+async def test_a_refusal_for_good_is_not_said_to_be_tried_again(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ClosedError, match="4101 the token is not valid"):
+        await refused(server)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("no connection, and no further try: ")
 
 
 @pytest.mark.parametrize(("code", "delay_s"), [(1001, 2.0), (1012, 2.0), (1006, 0.25)])

@@ -251,3 +251,4 @@ def test_a_sqlite_with_a_known_fault_is_named(
     monkeypatch.setattr(driver, "SQLITE_VERSION", version)
 
     assert bool(version_fault()) is warned
+    assert ("the server itself is safe" in version_fault()) is warned

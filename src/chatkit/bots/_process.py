@@ -11,7 +11,13 @@ import anyio
 
 from .._event_loop import current_loop
 from .._one_line import one_line
-from ..errors import ChatkitError, ConfigurationError
+from ..errors import (
+    ChatkitError,
+    ConfigurationError,
+    TokenExpiredError,
+    TokenRevokedError,
+    UnauthenticatedError,
+)
 
 FAILED = 1
 MISUSED = 2
@@ -51,10 +57,28 @@ def run_until_signalled(serve: Callable[[], Awaitable[None]], stop: Callable[[],
 
 def _exit(error: ChatkitError) -> SystemExit:
     """Say in one line what is wrong, and which code to end with."""
-    print(f"the bot has ended: {one_line(str(error))}", file=sys.stderr)
+    print(f"the bot has ended: {one_line(str(error))}{_remedy(error.__cause__)}", file=sys.stderr)
     # the client finds some of it, such as a file of another user, once it is connected, and stops for good
     is_misused = isinstance(error, ConfigurationError) or isinstance(error.__cause__, ConfigurationError)
     return SystemExit(MISUSED if is_misused else FAILED)
+
+
+def _remedy(reason: BaseException | None) -> str:
+    """What to change where a login was refused; empty if the words of the refusal have to do."""
+    match reason:
+        case TokenExpiredError():
+            return (
+                ": start it with a new one, which lasts longer (`chatkit token --ttl SECONDS`), or with"
+                " CHATKIT_TOKEN_FILE, a file that you renew"
+            )
+        case TokenRevokedError():
+            return ""
+        case UnauthenticatedError():
+            return (
+                ": it may be signed with another secret than the server's (CHATKIT_JWT_SECRET of both), or"
+                " CHATKIT_URL is another server"
+            )
+    return ""
 
 
 async def _watch(stop: Callable[[], None], *, task_status: anyio.abc.TaskStatus[None]) -> None:

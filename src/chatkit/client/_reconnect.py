@@ -326,7 +326,6 @@ class ReconnectLoop:
     def _next(self, ended: Ended) -> float:
         """Seconds until the next try. Raises _StoppedError if there is none."""
         self._status.last_failure = ended.cause
-        self._log(ended)
         if ended.opened:
             self._reports.disconnected(ended.code)
         else:
@@ -340,10 +339,11 @@ class ReconnectLoop:
         pointless = spent and not self._is_by_clock(ended)
         if spent:
             ended.retry_after_s = max(_asked_s(ended) or 0.0, ONLY_TOKEN_S)
-        if ended.opened or final or pointless:
-            will_retry = not (final or pointless)
+        will_retry = not (final or pointless)
+        self._log(ended, will_retry)
+        if ended.opened or not will_retry:
             self._events.put(Disconnected(ended.code, ended.reason, will_retry))
-        if final or pointless:
+        if not will_retry:
             raise _StoppedError(f"the client has stopped: {ended.code} {ended.reason}", _typed(ended))
         if ended.opened and ended.lasted_s >= self._config.stable_after_s:
             self._attempt = 0
@@ -360,11 +360,16 @@ class ReconnectLoop:
             return False
         return abs(server_ms - self._clock.now_ms()) > CLOCKS_APART_S * 1000
 
-    def _log(self, ended: Ended) -> None:
-        """One warning for each kind of failure since the last stable connection, however many tries there are."""
+    def _log(self, ended: Ended, will_retry: bool) -> None:
+        """One warning for each kind of failure since the last stable connection, however many tries there are.
+
+        One for the failure that is the last, too.
+        """
         words = said(ended.cause, EXPLANATION_MAX)
         if ended.opened:
             logger.info("the connection ended: %s", words)
+        elif not will_retry:
+            logger.warning("no connection, and no further try: %s", words)
         elif (kind := _kind(ended.cause)) not in self._logged:
             self._logged.add(kind)
             logger.warning("no connection, trying again: %s", words)

@@ -39,21 +39,22 @@ RELEASES: Final = (
         (3, 51, 2),
         ((3, 44, 6), (3, 50, 7)),
         "can damage a file which another process checkpoints at the same moment (mended in 3.51.3)",
-        "let no other program write to the log or checkpoint it while it is served",
+        "the server itself is safe, and there is nothing to do unless another program writes to the log or"
+        " checkpoints it while it is served; then end that, or take a Python with a newer SQLite",
     ),
     Broken(
         (3, 35, 0),
         (3, 37, 1),
         (),
         "can damage a file when a savepoint is rolled back while temporary files are in memory (mended in 3.37.2)",
-        "take a newer one",
+        "take a Python with a newer SQLite",
     ),
     Broken(
         (3, 52, 0),
         (3, 52, 0),
         (),
         "was withdrawn by its makers, for it is not compatible with the releases before and after it",
-        "take 3.53 or newer",
+        "take a Python with SQLite 3.53 or newer",
     ),
 )
 """Source: sqlite.org/wal.html#walresetbug, releaselog/3_37_2.html, releaselog/3_51_3.html."""

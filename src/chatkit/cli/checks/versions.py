@@ -64,7 +64,7 @@ async def sqlite(subject: Subject) -> list[Finding]:
             "sqlite",
             "warning",
             f"SQLite {shown} {fault.words}",
-            f"{fault.advice}, or take a Python with a newer SQLite",
+            fault.advice,
         )
         for fault in faults
     ]
