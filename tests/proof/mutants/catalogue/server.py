@@ -154,7 +154,7 @@ MUTANTS = (
                 "            session.last_pushed_seq[conversation_id] = seq\n",
             ),
         ),
-        ("L1", "L2", "alarm"),
+        ("S16", "L1", "L2", "alarm"),
     ),
     Mutant(
         "key-shown-to-others",
@@ -240,7 +240,7 @@ MUTANTS = (
                 "        return False\n",
             ),
         ),
-        ("L1", "L2", "S25c", "alarm"),  # S25c: receipts wait for entries that do not come
+        ("S16", "L1", "L2", "S25c", "alarm"),  # S25c: receipts wait for entries that do not come
     ),
     Mutant(
         "joined-elsewhere-unheard",

@@ -140,7 +140,8 @@ MUTANTS = (
                 "        self._hot = tables.kept() or hot\n",
             ),
         ),
-        ("S1", "S5", "S6", "S17", "S19", "alarm"),
+        # S13: who left, and is remembered as a member, keeps the outbox open
+        ("S1", "S5", "S6", "S13", "S17", "S19", "alarm"),
     ),
     Mutant(
         "conflict-not-noticed",
@@ -519,7 +520,8 @@ MUTANTS = (
                 "    up_to_seq = rules.page_end(intervals, ranges[-1][1] if ranges else None, loaded.head_seq)\n",
             ),
         ),
-        ("S7", "S10"),  # S10: what was passed over comes again, behind what is after it
+        # S10: what was passed over comes again, behind what is after it; S23: the page says that it covers that
+        ("S7", "S10", "S23"),
     ),
     Mutant(
         "page-limit-per-membership",
