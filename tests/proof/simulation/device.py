@@ -28,6 +28,7 @@ from chatkit.errors import (
     NotFoundError,
     QueueFullError,
     RecallWindowPassedError,
+    SendCancelledError,
     TooLargeError,
     UnavailableError,
 )
@@ -49,6 +50,7 @@ REFUSED = (
     NotFoundError,
     QueueFullError,
     RecallWindowPassedError,
+    SendCancelledError,
     TooLargeError,
 )
 """What certainly had no effect."""

@@ -74,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         token_s: Life of a login token; None for ever.
         page_size: Of every page that chatkit reads or sends in parts; None for the true sizes.
         moderation: What the moderator is like; None: there is none.
+        review_s: How often somebody looks at what is held for review; None: now and then, as the host has time.
         dead_bus: Whether the bus between the nodes drops everything, from the beginning to the end.
     """
 
@@ -102,6 +103,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     client: ClientConfig
     dead_bus: bool = False
     moderation: ModerationPlan | None = None
+    review_s: float | None = None
 
 
 def on_a_dead_bus(plan: Plan) -> Plan:
@@ -117,6 +119,7 @@ def on_a_dead_bus(plan: Plan) -> Plan:
         server=replace(plan.server, limits=Limits.unlimited()),
         dead_bus=True,
         moderation=None,
+        review_s=None,
     )
 
 
@@ -125,6 +128,7 @@ def draw_plan(seed: int) -> Plan:
     rng, bots = Rng(seed).stream("plan"), Rng(seed).stream("bots")
     storage: Storage = rng.choice(("memory", "sqlite"))
     nodes = rng.choice((1, 1, 2, 3))
+    moderation = draw_moderation(Rng(seed).stream("moderation"))
     users, devices = rng.randint(3, 5), rng.choice((1, 2, 2))
     return Plan(
         seed=seed,
@@ -150,7 +154,8 @@ def draw_plan(seed: int) -> Plan:
         page_size=Rng(seed).stream("page size").choice((None, 1, 2, 3, 4)),
         server=_server(rng),
         client=_client(rng),
-        moderation=draw_moderation(Rng(seed).stream("moderation")),
+        moderation=moderation,
+        review_s=_review_s(Rng(seed).stream("review"), moderation),
     )
 
 
@@ -167,6 +172,10 @@ def _faults(rng: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
     return tuple(fault for fault in possible if rng.random() < share)
 
 
+def _review_s(rng: Stream, moderation: ModerationPlan | None) -> float | None:
+    return rng.choice((None, 0.1)) if moderation is not None and moderation.hold else None
+
+
 def _server(rng: Stream) -> ServerConfig:
     """Bounds small enough that some runs fill them."""
     return ServerConfig(
@@ -179,7 +188,9 @@ def _server(rng: Stream) -> ServerConfig:
         token_leeway_s=1.0,
         commit_queue_max=rng.choice((20, 200, 20_000)),
         commit_batch_max=rng.choice((1, 4, 1_000)),
-        send_buffer_bytes=rng.choice((1_500, 20_000, 1_048_576)),
+        send_buffer_bytes=rng.choice(
+            (700, 20_000, 1_048_576)
+        ),  # 700: less than a long message, so it is always behind
         sync_queue_max=rng.choice((2, 256)),
         page_bytes_max=rng.choice((300, 5_000, 262_144)),
         overload_retry_s=0.3,

@@ -57,6 +57,7 @@ class Workload:
         self._over = False
         self._sent: dict[str, list[Own]] = {device.name: [] for device in world.devices}
         self._pinned: dict[str, list[dict[str, Any]]] = {}
+        self._reacted: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.known: dict[str, list[str]] = {}
         self._apps: list[tuple[int, Callable[[Device], Awaitable[None]]]] = [
             (60, self._send),
@@ -99,6 +100,8 @@ class Workload:
                 for device in self._world.devices:
                     group.start_soon(self._app, device)
                 group.start_soon(self._operator)
+                if self._world.plan.review_s is not None:
+                    group.start_soon(self._reviewer, self._world.plan.review_s)
         finally:
             self._over = True
 
@@ -113,6 +116,12 @@ class Workload:
             while True:
                 await anyio.sleep(self._rng.expovariate(_HOST_ACTS_PER_S))
                 group.start_soon(_choose(self._rng, self._host))
+
+    async def _reviewer(self, every_s: float) -> None:
+        """Somebody who looks at what is held all the time: the word of it comes while the sender still tries."""
+        while True:
+            await anyio.sleep(every_s)
+            await self._review()
 
     # --- apps ---
 
@@ -278,7 +287,10 @@ class Workload:
 
     async def _host_send(self) -> None:
         name, user_id = self._somewhere(), self._rng.choice(self._users)
-        payload, key = self._payload(), f"{user_id}-host-{self._next()}"
+        await self._send_by_host(name, user_id, self._payload())
+
+    async def _send_by_host(self, name: str, user_id: str, payload: Payload) -> None:
+        key = f"{user_id}-host-{self._next()}"
         moderate = self._world.plan.moderation is not None and self._rng.random() < 0.5
         await self._on_a_server(
             user_id,
@@ -389,12 +401,32 @@ class Workload:
         by, user_id = self.known.get(name, self._users)[0], device.user_id
         pause_s = self._rng.random() * 0.05
         await self._remove_from(name, user_id, user_id)
+        edited = await self._edit_meanwhile(name, user_id)
         await self._add_to(name, by, [user_id])
+        if edited is not None:
+            await self._page_of(name, user_id, edited.seq - 1, 1, history=False)
         with anyio.move_on_after(_VISIT_S):
             while device.client is None or name not in device.client.heads:
                 await anyio.sleep(_LOOK_S)
         await anyio.sleep(pause_s)
         await self._remove_from(name, by, user_id)
+
+    async def _edit_meanwhile(self, name: str, away_id: str) -> Sent | None:
+        """Somebody else edits an earlier message, which who is away may have seen. Returns which."""
+        target = self._one_of(
+            [
+                (device.user_id, own.sent)
+                for device in self._world.devices
+                for own in self._sent[device.name]
+                if own.sent is not None and own.conversation_id == name and device.user_id != away_id
+            ]
+        )
+        if target is None:
+            return None
+        user_id, sent = target
+        named = {"messageId": sent.message_id, "seq": sent.seq}
+        await self._send_by_host(name, user_id, {"type": "EDIT", **named, "payload": self._payload()})
+        return sent
 
     async def _arrive_in_pairs(self) -> None:
         """Two users are added to a new group together, and the first of them leaves at once.
@@ -410,7 +442,9 @@ class Workload:
     async def _page(self) -> None:
         name, user_id = self._somewhere(), self._rng.choice(self._users)
         last_seq, limit = self._rng.randint(0, 40), self._rng.choice((1, 5, 200))
-        history = self._rng.random() < 0.5
+        await self._page_of(name, user_id, last_seq, limit, history=self._rng.random() < 0.5)
+
+    async def _page_of(self, name: str, user_id: str, last_seq: int, limit: int, *, history: bool) -> None:
         await self._on_a_server(
             user_id,
             "page",
@@ -494,13 +528,11 @@ class Workload:
             case "EDIT":
                 return {"type": "EDIT", **named, "payload": self._payload()}
             case "REACTION":
-                removed = self._rng.random() < 0.3
-                return {
-                    "type": "REACTION",
-                    **named,
-                    "reaction": self._rng.choice("xyz"),
-                    "removed": removed,
-                }
+                reacted = self._reacted.setdefault((device.user_id, name), [])
+                if reacted and self._rng.random() < 0.3:
+                    return {"type": "REACTION", **self._rng.choice(reacted), "removed": True}
+                reacted.append({**named, "reaction": self._rng.choice("xyz")})
+                return {"type": "REACTION", **reacted[-1], "removed": False}
             case "PINNED":
                 pinned = self._pinned.setdefault(name, [])
                 if pinned and self._rng.random() < 0.4:

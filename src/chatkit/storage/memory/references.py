@@ -51,7 +51,9 @@ def write(tables: MemoryState, changes: Changes) -> None:
     for key, seq, user_id, reaction, by_seq in changes.reactions:
         tables.by_key[key].reactions.setdefault(seq, {})[user_id, reaction] = by_seq
     for key, seq, user_id, reaction in changes.ended_reactions:
-        tables.by_key[key].reactions[seq].pop((user_id, reaction), None)
+        tables.by_key[key].reactions.get(seq, {}).pop(
+            (user_id, reaction), None
+        )  # it may have begun in this batch
     for key, user_id, seq in changes.mentions:
         tables.by_key[key].mentions.add((user_id, seq))
     for key, seq in changes.ended_pins:

@@ -78,8 +78,10 @@ ORDER BY t.pinned_by_seq DESC
 INSERT_MENTIONS = """
 INSERT INTO mention (conversation_key, user_id, seq) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[])
 """
+# what is there still was taken back earlier in the same batch: so of pins and of reactions
 INSERT_PINS = """
 INSERT INTO pin (conversation_key, seq, pinned_by_seq) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+ON CONFLICT (conversation_key, seq) DO UPDATE SET pinned_by_seq = excluded.pinned_by_seq
 """
 UPDATE_DESCRIPTIONS = """
 UPDATE conversation AS c SET description = k.description
@@ -91,6 +93,7 @@ INSERT INTO edit (conversation_key, seq, edited_by_seq) SELECT * FROM unnest($1:
 INSERT_REACTIONS = """
 INSERT INTO reaction (conversation_key, seq, user_id, reaction, reacted_by_seq)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])
+ON CONFLICT (conversation_key, seq, user_id, reaction) DO UPDATE SET reacted_by_seq = excluded.reacted_by_seq
 """
 END_REACTIONS = """
 DELETE FROM reaction AS t

@@ -77,12 +77,17 @@ ORDER BY t.pinned_by_seq DESC
 """
 INSERT_MENTION = "INSERT INTO mention (conversation_key, user_id, seq) VALUES (?, ?, ?)"
 DELETE_MENTIONS = "DELETE FROM mention WHERE conversation_key = ? AND seq = ?"
-INSERT_PIN = "INSERT INTO pin (conversation_key, seq, pinned_by_seq) VALUES (?, ?, ?)"
+# what is there still was taken back earlier in the same batch: so of pins and of reactions
+INSERT_PIN = (
+    "INSERT INTO pin (conversation_key, seq, pinned_by_seq) VALUES (?, ?, ?) "
+    "ON CONFLICT (conversation_key, seq) DO UPDATE SET pinned_by_seq = excluded.pinned_by_seq"
+)
 DELETE_PIN = "DELETE FROM pin WHERE conversation_key = ? AND seq = ?"
 UPDATE_DESCRIPTION = "UPDATE conversation SET description = ? WHERE conversation_key = ?"
 INSERT_EDIT = "INSERT INTO edit (conversation_key, seq, edited_by_seq) VALUES (?, ?, ?)"
 INSERT_REACTION = (
-    "INSERT INTO reaction (conversation_key, seq, user_id, reaction, reacted_by_seq) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO reaction (conversation_key, seq, user_id, reaction, reacted_by_seq) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (conversation_key, seq, user_id, reaction) DO UPDATE SET reacted_by_seq = excluded.reacted_by_seq"
 )
 DELETE_REACTION = (
     "DELETE FROM reaction WHERE conversation_key = ? AND seq = ? AND user_id = ? AND reaction = ?"

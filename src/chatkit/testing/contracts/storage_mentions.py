@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from ..._abilities import offers
@@ -152,6 +153,23 @@ class MentionContract:
 
 class PinContract:
     """What is pinned is a small list beside the log, of what its reader may see."""
+
+    async def test_a_pin_that_begins_and_ends_at_once_fails_no_batch(
+        self, store: Store, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await do(store, group("g", "ann", "bob"))
+        names = [await said(store, it) for it in ("one", "two")]
+        await do(store, pinned("g", "ann", names[0]), pinned("g", "ann", names[0], unpin=True))
+        assert await store.pins("g", "bob", 0) == []
+
+        await do(store, *(pinned("g", "ann", it, key=f"again {it}") for it in names))
+        unpin, again = (
+            pinned("g", "ann", names[0], unpin=True, key="2nd"),
+            pinned("g", "ann", names[0], key="3rd"),
+        )
+        await do(store, unpin, again)
+        assert [(it.seq, it.pinned_by_seq) for it in await store.pins("g", "bob", 0)] == [(2, 9), (3, 7)]
+        assert [it for it in caplog.records if it.exc_info] == []
 
     async def test_a_pin_is_an_entry_and_is_listed(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"))

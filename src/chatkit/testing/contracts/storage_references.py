@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from msgspec.structs import replace
 
 from ...errors import BadRequestError, EditWindowPassedError, ForbiddenError
@@ -186,6 +187,23 @@ class ReferenceContract:
         assert await reactions(store) == []
         await do(store, reacted("g", "bob", name, key="third"))
         assert await reactions(store) == [("+1", 1, ("bob",))]
+
+    async def test_a_reaction_that_begins_and_ends_at_once_fails_no_batch(
+        self, store: Store, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await do(store, group("g", "ann", "bob"))
+        name = await said(store)
+        await do(store, reacted("g", "bob", name), reacted("g", "bob", name, removed=True))
+        assert await reactions(store) == []
+
+        await do(store, reacted("g", "bob", name, key="once more"), reacted("g", "ann", name))
+        ended, again = (
+            reacted("g", "bob", name, removed=True, key="2nd"),
+            reacted("g", "bob", name, key="3rd"),
+        )
+        await do(store, ended, again)
+        assert await reactions(store) == [("+1", 2, ("ann", "bob"))], "the later one counts"
+        assert [it for it in caplog.records if it.exc_info] == []
 
     async def test_ten_reactions_are_enough_for_one_user(self, store: Store) -> None:
         await do(store, single("g", "ann", "bob"))

@@ -272,7 +272,7 @@ MUTANTS = (
                 "        if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
             ),
         ),
-        # alarm: an app that takes its events with `consume` is never given what was dropped, so it has never handled all
+        # alarm: an app that takes its events with `consume` is not given what was dropped, and never handled it
         ("S10", "alarm"),
     ),
     Mutant(

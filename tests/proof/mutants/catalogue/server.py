@@ -127,7 +127,7 @@ MUTANTS = (
                 "        for conversation_id in session.behind:\n",
             ),
         ),
-        ("S15", "L1", "L2", "alarm"),
+        ("S15", "S16", "L1", "L2", "alarm"),
     ),
     Mutant(
         "push-to-removed-member",

@@ -366,7 +366,14 @@ MUTANTS = (
     Mutant(
         "reaction-never-ends",
         "A reaction that is taken back is an entry of its own.",
-        (Edit(REFERENCES, "None if is_there else seq\n", "seq\n"),),
+        (
+            Edit(
+                REFERENCES,
+                "        state.changed_reactions[*place, sender_id, reference.reaction] = None if is_there else seq\n",
+                "        if not is_there:\n"
+                "            state.changed_reactions[*place, sender_id, reference.reaction] = seq\n",
+            ),
+        ),
         ("S27",),
     ),
     Mutant(
