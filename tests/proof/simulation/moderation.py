@@ -66,7 +66,7 @@ def draw_moderation(rng: Stream) -> ModerationPlan | None:
             queue_max=rng.choice((50, 10_000)),
             held_per_user_max=rng.choice((3, 100)),
             held_max=rng.choice((8, 10_000)),
-            held_retry_s=2.0,
+            held_retry_s=rng.choice((0.3, 2.0)),  # 0.3: some are refused for now while their review ends
         ),
     )
 

@@ -74,7 +74,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         token_s: Life of a login token; None for ever.
         page_size: Of every page that chatkit reads or sends in parts; None for the true sizes.
         moderation: What the moderator is like; None: there is none.
-        review_s: How often somebody looks at what is held for review; None: now and then, as the host has time.
         dead_bus: Whether the bus between the nodes drops everything, from the beginning to the end.
     """
 
@@ -103,7 +102,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     client: ClientConfig
     dead_bus: bool = False
     moderation: ModerationPlan | None = None
-    review_s: float | None = None
 
 
 def on_a_dead_bus(plan: Plan) -> Plan:
@@ -119,7 +117,6 @@ def on_a_dead_bus(plan: Plan) -> Plan:
         server=replace(plan.server, limits=Limits.unlimited()),
         dead_bus=True,
         moderation=None,
-        review_s=None,
     )
 
 
@@ -128,7 +125,6 @@ def draw_plan(seed: int) -> Plan:
     rng, bots = Rng(seed).stream("plan"), Rng(seed).stream("bots")
     storage: Storage = rng.choice(("memory", "sqlite"))
     nodes = rng.choice((1, 1, 2, 3))
-    moderation = draw_moderation(Rng(seed).stream("moderation"))
     users, devices = rng.randint(3, 5), rng.choice((1, 2, 2))
     return Plan(
         seed=seed,
@@ -154,8 +150,7 @@ def draw_plan(seed: int) -> Plan:
         page_size=Rng(seed).stream("page size").choice((None, 1, 2, 3, 4)),
         server=_server(rng),
         client=_client(rng),
-        moderation=moderation,
-        review_s=_review_s(Rng(seed).stream("review"), moderation),
+        moderation=draw_moderation(Rng(seed).stream("moderation")),
     )
 
 
@@ -170,10 +165,6 @@ def _faults(rng: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
     ]
     share = rng.choice((0.3, 0.6, 1.0))
     return tuple(fault for fault in possible if rng.random() < share)
-
-
-def _review_s(rng: Stream, moderation: ModerationPlan | None) -> float | None:
-    return rng.choice((None, 0.1)) if moderation is not None and moderation.hold else None
 
 
 def _server(rng: Stream) -> ServerConfig:

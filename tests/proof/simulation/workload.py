@@ -100,8 +100,6 @@ class Workload:
                 for device in self._world.devices:
                     group.start_soon(self._app, device)
                 group.start_soon(self._operator)
-                if self._world.plan.review_s is not None:
-                    group.start_soon(self._reviewer, self._world.plan.review_s)
         finally:
             self._over = True
 
@@ -116,12 +114,6 @@ class Workload:
             while True:
                 await anyio.sleep(self._rng.expovariate(_HOST_ACTS_PER_S))
                 group.start_soon(_choose(self._rng, self._host))
-
-    async def _reviewer(self, every_s: float) -> None:
-        """Somebody who looks at what is held all the time: the word of it comes while the sender still tries."""
-        while True:
-            await anyio.sleep(every_s)
-            await self._review()
 
     # --- apps ---
 
