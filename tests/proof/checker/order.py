@@ -21,6 +21,7 @@ from chatkit.wire import events as ev
 from ..dumps import DeviceDump
 from .index import Index
 from .log_view import LogView
+from .resends import refused_come_again
 from .verdict import Findings
 from .words import of_call, of_device
 
@@ -45,7 +46,8 @@ def real_time_order(index: Index) -> Findings:
 
 
 def session_order(index: Index) -> Findings:
-    """Two sends of a device to a conversation are stored in the order in which they were called, if both are."""
+    """Two sends of a device to a conversation are stored in the order in which they were called, if both are; and what
+    was refused for now comes again in it."""
     refused_s = _refused_s(index)
     for queue, calls in _queues(index).items():
         log = index.logs.get(queue[2])
@@ -57,6 +59,7 @@ def session_order(index: Index) -> Findings:
                 continue
             why = f"it is seq {below.seq}; call {earlier.number} of the same device, made before, is {above.seq}"
             yield of_call(later, None if above.seq < below.seq else why, seq=below.seq)
+    yield from refused_come_again(index)
 
 
 def _may_have_been_refused(index: Index, log: LogView, user_id: str, call: Call, later: Entry) -> bool:

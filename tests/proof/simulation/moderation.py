@@ -185,7 +185,7 @@ class Reviewer:
         return len(held)
 
     async def _decide(self, server: ChatServer, held: HeldMessage, drawn: float) -> None:
-        decision = "refuse" if drawn < 0.3 else "rewrite" if drawn < 0.5 else "release"
+        decision = "refuse" if drawn < 0.5 else "rewrite" if drawn < 0.7 else "release"
         content = {"type": "TEXT", "text": rewritten(_words(held.payload))} if decision == "rewrite" else None
         call = self._history.invoke(
             "",

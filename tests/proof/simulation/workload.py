@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -84,7 +84,7 @@ class Workload:
             (1, self._ban),
             (2, self._unban),
             (2, self._set_history),
-            *([(8, self._review)] if world.plan.moderation is not None else []),
+            *([(24, self._review)] if world.plan.moderation is not None else []),
         ]
 
     async def prepare(self) -> None:
@@ -415,7 +415,7 @@ class Workload:
         )
         if target is None:
             return None
-        user_id, sent = target
+        user_id, sent = cast("tuple[str, Sent]", target)
         named = {"messageId": sent.message_id, "seq": sent.seq}
         await self._send_by_host(name, user_id, {"type": "EDIT", **named, "payload": self._payload()})
         return sent

@@ -12,10 +12,11 @@ from chatkit.testing.history import AppEvent, Frame
 from chatkit.types import Message
 
 from ..dumps import CompleteHistory
-from ..histories import TEAM, change_event, device
+from ..histories import TEAM, change_event, device, events_of
 from .table import (
     LATE_S,
     SECRET_SEQ,
+    add_frame,
     call_of,
     change_held,
     is_of,
@@ -125,6 +126,28 @@ def a_later_send_with_a_smaller_seq(history: CompleteHistory) -> None:
 def a_queue_stored_in_another_order(history: CompleteHistory) -> None:
     first, second = (call_of(history, "send", client_msg_id=key) for key in ("a-3", "a-4"))
     first.number, second.number = second.number, first.number
+
+
+@spoils("S9")
+def a_refused_send_that_another_passes(history: CompleteHistory) -> None:
+    up = next(
+        it for it in history.frames if it.up and any(one["event"] == "SEND_MSG" for one in events_of(it))
+    )
+    down = replace(up, up=False)
+    sends = [
+        {
+            "event": "SEND_MSG",
+            "conversationId": TEAM,
+            "clientMsgId": key,
+            "payload": {"type": "TEXT", "text": key},
+        }
+        for key in ("first", "second")
+    ]
+    why = {"event": "ERROR", "code": "OVERLOADED", "message": "later", "retryable": True}
+    refusals = [{**why, "conversationId": TEAM, "clientMsgId": it["clientMsgId"]} for it in sends]
+    add_frame(history, up, *sends)
+    add_frame(history, down, *refusals)
+    add_frame(history, up, sends[1])
 
 
 # --- S10 ---
