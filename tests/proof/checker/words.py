@@ -133,14 +133,14 @@ def of_frame(
 def of_event(
     it: Arrived[Any], conversation_id: str, why: str | None, seq: int | None = None
 ) -> Breach | None:
-    """About an event that came down."""
+    """About an event that arrived."""
     if why is None:
         return None
     frame, event = it.frame, it.event
     name, who = type(event).__struct_config__.tag, device_name(frame.user_id, frame.device_id)
     about = f" of {conversation_id}" if conversation_id else ""
     return Breach(
-        what=f"{name}{about} to {who} on connection {frame.connection}: {why}",
+        what=f"{name}{about} {'from' if frame.up else 'to'} {who} on connection {frame.connection}: {why}",
         conversation_id=conversation_id,
         seq=event.seq if isinstance(event, ev.NewMsg) else seq,
         user_id=frame.user_id,

@@ -93,6 +93,7 @@ async def _run(plan: Plan, folder: Path) -> Outcome:
         workload = Workload(world)
         await workload.prepare()
         await _work_under_faults(world, workload)
+        await workload.renew_at_rest()
         healed_s = anyio.current_time()
         converged = await _converge(world, workload)
         now_s = anyio.current_time()

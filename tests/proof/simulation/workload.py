@@ -30,6 +30,7 @@ _LOOK_S = 0.005
 _NAMING_SHARE = 0.25  # of sends
 _TITLE_SHARE = 0.15  # of these
 _MENTION_SHARE = 0.3  # of bodies
+_RENEWED_AT_REST_SHARE = 0.2  # of runs
 _JUST_NOW = 3  # so many of a device's last messages may have no answer yet, or not be known on another device
 
 
@@ -460,10 +461,18 @@ class Workload:
     async def _renew_epoch(self) -> None:
         """As after a restore; rare."""
         if self._rng.random() < 0.3:
-            name = self._somewhere()
-            await self._on_a_server(
-                "", "renew_epoch", lambda server: _renewed(server, name), conversation_id=name
-            )
+            await self._renew_epoch_of(self._somewhere())
+
+    async def renew_at_rest(self) -> None:
+        """In some runs, a log that is quiet then: nothing else comes that shows its new epoch."""
+        rng = self._world.rng.stream("renewal at rest")
+        if rng.random() < _RENEWED_AT_REST_SHARE and not self._world.plan.dead_bus:
+            await self._renew_epoch_of(rng.choice(sorted(self.known)))
+
+    async def _renew_epoch_of(self, name: str) -> None:
+        await self._on_a_server(
+            "", "renew_epoch", lambda server: _renewed(server, name), conversation_id=name
+        )
 
     async def _on_a_server(
         self, user_id: str, op: str, act: Callable[[ChatServer], Awaitable[Any]], **args: Any

@@ -49,7 +49,7 @@ MUTANTS = (
                 "        return True\n",
             ),
         ),
-        ("L5",),
+        ("S9", "L5"),  # S9: it goes before what was refused earlier
     ),
     Mutant(
         "shown-message-not-sent-again",
