@@ -61,7 +61,7 @@ MUTANTS = (
                 "        if send is not None or answered or not self._is_owed(known):\n",
             ),
         ),
-        ("L5", "alarm"),
+        ("S9", "L5", "alarm"),  # S9: what the server waits for is passed by what is sent later
     ),
     Mutant(
         "gap-ignored",
