@@ -162,31 +162,32 @@ async def test_a_second_signal_cancels_the_handler(server: ServerProcess, tmp_pa
     assert await written(server, "ann") == [("ann", "one"), ("bot", "1. one")]
 
 
+async def last_words(server: ServerProcess, folder: Path, refused_token: str) -> str:
+    """The last line of a bot whose login is refused: it ends with 1, tries no more, and shows no traceback."""
+    with running(server, folder, CHATKIT_TOKEN=refused_token) as child:
+        _, errors = await anyio.to_thread.run_sync(child.communicate)
+    assert child.returncode == 1
+    assert "Traceback" not in errors
+    assert "trying again" not in errors
+    return str(errors.splitlines()[-1])
+
+
 async def test_a_login_that_is_refused_ends_it_with_a_word_and_exit_code_1(
     server: ServerProcess, tmp_path: Path
 ) -> None:
-    with running(server, tmp_path, CHATKIT_TOKEN="nonsense") as child:
-        _, errors = await anyio.to_thread.run_sync(child.communicate)
-        assert child.returncode == 1
-        assert errors.splitlines()[-1] == (
-            "the bot has ended: the client has stopped: 4101 the token is not valid: it may be signed with"
-            " another secret than the server's (CHATKIT_JWT_SECRET of both), or CHATKIT_URL is another server"
-        )
-        assert "Traceback" not in errors
-        assert "trying again" not in errors
+    assert await last_words(server, tmp_path, "nonsense") == (
+        "the bot has ended: the client has stopped: 4101 the token is not valid: it may be signed with"
+        " another secret than the server's (CHATKIT_JWT_SECRET of both), or CHATKIT_URL is another server"
+    )
 
 
 async def test_a_login_that_has_expired_ends_it_with_what_to_do(
     server: ServerProcess, tmp_path: Path
 ) -> None:
-    with running(server, tmp_path, CHATKIT_TOKEN=token("bot", ttl_s=-3600)) as child:
-        _, errors = await anyio.to_thread.run_sync(child.communicate)
-    assert child.returncode == 1
-    assert errors.splitlines()[-1] == (
+    assert await last_words(server, tmp_path, token("bot", ttl_s=-3600)) == (
         "the bot has ended: the client has stopped: 4100 the token has expired: start it with a new one, which"
         " lasts longer (`chatkit token --ttl SECONDS`), or with CHATKIT_TOKEN_FILE, a file that you renew"
     )
-    assert "trying again" not in errors
 
 
 async def test_a_second_one_in_the_same_folder_says_why_it_cannot_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 import anyio
 
@@ -23,7 +23,6 @@ TICKS: Final = 10
 """After so many there is a sample."""
 
 
-@runtime_checkable
 class HasLog(Protocol):
     """A store with a write-ahead log of its own."""
 

@@ -164,7 +164,7 @@ def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
         row = state.places[place[0], place[2]]
         if row is not None and row.sender_id != command.by:
             more.members.add((place[0], row.sender_id))
-        elif row is not None and stream_rows.first_text(row.payload) is not None:
+        elif row is not None and stream_rows.is_stream(row.payload):
             more.places.update((place[0], edit_seq) for edit_seq in state.edits[place[0], place[2]][:1])
 
 
@@ -224,7 +224,7 @@ def _written_ms(state: State, command: Recall, row: MessageRow) -> int:
     if state.streams[place] is not None:
         return command.at_ms
     edits = state.edits[place]
-    if not edits or stream_rows.first_text(row.payload) is None:
+    if not edits or not stream_rows.is_stream(row.payload):
         return row.server_ts
     end = state.places.get((row.conversation_key, edits[0]))
     return command.at_ms if end is None else end.server_ts  # without one, it ended in this batch

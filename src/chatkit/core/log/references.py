@@ -198,7 +198,7 @@ def _check_edit(
         if not reference.ends:
             raise ForbiddenError("a stream is edited after its end: an EDIT with `ends` ends it")
         return
-    if reference.ends and row.payload and stream_rows.first_text(row.payload) is None:
+    if reference.ends and row.payload and not stream_rows.is_stream(row.payload):
         raise BadRequestError("`ends` is for streams")
     if reference.window_ms is not None and at_ms - row.server_ts > reference.window_ms:
         raise EditWindowPassedError("the message is too old to be edited")

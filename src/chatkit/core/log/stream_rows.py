@@ -38,15 +38,22 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 _decode_stream = msgspec.json.Decoder(_Stream).decode
 
 
+def is_stream(payload: bytes) -> bool:
+    """Whether a message is of the type STREAM, open or ended.
+
+    Args:
+        payload: Canonical JSON of `wire.payload.canonical`.
+    """
+    return _TYPE in payload and _decode_type(payload).type == "STREAM"
+
+
 def first_text(payload: bytes) -> str | None:
     """The text that a STREAM begins with; None for any other message.
 
     Args:
         payload: Canonical JSON of `wire.payload.canonical`.
     """
-    if _TYPE not in payload or _decode_type(payload).type != "STREAM":
-        return None
-    return _decode_stream(payload).text
+    return _decode_stream(payload).text if is_stream(payload) else None
 
 
 def check_room(state: State, user_id: str) -> None:
