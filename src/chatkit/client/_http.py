@@ -18,6 +18,7 @@ import msgspec
 from tenacity import RetryCallState, stop_after_attempt
 from tenacity.stop import stop_base
 
+from .._handshake import handshake_guarded
 from ..core.backoff import retry_after_in, retry_after_of
 from ..errors import (
     ChatkitError,
@@ -173,9 +174,17 @@ class Http:
         client = await self._opened()
         url = self._base_url + link
         try:
-            async with client.stream(
-                method, url, content=chunks, headers=headers, timeout=self._timeout_s
-            ) as response:
+            async with (
+                handshake_guarded() as trace,
+                client.stream(
+                    method,
+                    url,
+                    content=chunks,
+                    headers=headers,
+                    timeout=self._timeout_s,
+                    extensions={"trace": trace},
+                ) as response,
+            ):
                 yield response
         except httpx.TimeoutException as error:
             raise DeadlineExceededError(f"{where}: {type(error).__name__}") from error
@@ -224,7 +233,12 @@ class Http:
         client, began = await self._opened(), False
         url = self._base_url + where
         try:
-            async with client.stream(method, url, params=params, content=content, headers=headers) as stream:
+            async with (
+                handshake_guarded() as trace,
+                client.stream(
+                    method, url, params=params, content=content, headers=headers, extensions={"trace": trace}
+                ) as stream,
+            ):
                 began = True
                 response = await _whole(stream)
         except httpx.TimeoutException as error:

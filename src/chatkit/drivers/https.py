@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from .._handshake import handshake_guarded
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -93,7 +94,11 @@ async def fetch(
     )
     try:
         with anyio.fail_after(timeout_s):
-            async with client, client.stream("GET", url) as response:
+            async with (
+                client,
+                handshake_guarded() as trace,
+                client.stream("GET", url, extensions={"trace": trace}) as response,
+            ):
                 _check(response)
                 return Document(await _body(response, bytes_max), response.headers.get("date", ""))
     except TimeoutError:

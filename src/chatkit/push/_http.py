@@ -24,6 +24,7 @@ import certifi
 import httpcore
 import msgspec
 
+from .._handshake import Trace, handshake_guarded
 from ..errors import ConfigurationError
 from ._sender import Attempt, LostError
 from .base import REASON_CHARS_MAX
@@ -138,10 +139,12 @@ class Http:
         self, pool: _Pool, url: str, headers: Mapping[str, str], content: bytes, sending: _Sending
     ) -> Answer:
         every = [*headers.items(), ("content-length", str(len(content))), ("accept-encoding", "identity")]
-        extensions = {"trace": sending.trace}
-        async with pool.connections.stream(
-            "POST", url, headers=every, content=content, extensions=extensions
-        ) as response:
+        async with (
+            handshake_guarded() as trace,
+            pool.connections.stream(
+                "POST", url, headers=every, content=content, extensions={"trace": sending.traced(trace)}
+            ) as response,
+        ):
             pool.last_stream = response.extensions.get("network_stream")
             body, whole = await _beginning(response)
             if not whole:
@@ -192,12 +195,17 @@ class _Sending:
         self._attempt = attempt
         self.in_headers = False
 
-    async def trace(self, name: str, info: Mapping[str, Any]) -> None:
-        """Called by httpcore before and after each step."""
-        if name.endswith("send_request_headers.started"):
-            self._attempt.left = self.in_headers = True
-        elif name.endswith("send_request_headers.complete"):
-            self.in_headers = False
+    def traced(self, trace: Trace) -> Trace:
+        """What httpcore is to call before and after each step."""
+
+        async def both(name: str, info: Mapping[str, Any]) -> None:
+            if name.endswith("send_request_headers.started"):
+                self._attempt.left = self.in_headers = True
+            elif name.endswith("send_request_headers.complete"):
+                self.in_headers = False
+            await trace(name, info)
+
+        return both
 
     def never_left(self) -> None:
         """Note that nothing was written after all."""
