@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.importing.exports import write
 
 from .command import chatkit
 
+HERE = Path(__file__).parents[2]
 USERS = [{"id": "U1", "name": "ann", "profile": {"email": "ann@example.org"}}, {"id": "U2", "name": "bob"}]
 EXPORT = {
     "users.json": USERS,
@@ -43,6 +45,13 @@ def test_a_dry_run_writes_nothing_and_a_run_is_repeated_without_harm(export: Pat
     ]
     assert [(it["added"], it["known"], it["conversations_made"]) for it in done] == [(1, 0, 1), (0, 1, 0)]
     assert chatkit("verify", "chat.db", cwd=tmp_path).returncode == 0
+
+
+def test_the_export_to_try_says_what_the_page_says(tmp_path: Path) -> None:
+    said = chatkit("import", "slack", str(HERE / "examples/slack_export"), "--dry-run", cwd=tmp_path)
+
+    assert said.returncode == 0
+    assert indent(said.stdout, "    ") in (HERE / "docs/import.md").read_text()
 
 
 def test_what_comes_in_changed_is_counted_in_its_unit(tmp_path: Path) -> None:

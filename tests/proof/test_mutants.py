@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .checker import INVARIANTS
-from .mutants.__main__ import hunt_apart
+from .mutants.__main__ import Catch, catch_of, hunt_apart
 from .mutants.catalogue import MUTANTS, client, core, moderation, provers, server, storage
 from .mutants.plant import Edit, Mutant, mutated, plant
 
@@ -80,6 +80,15 @@ def test_a_hunt_finds_its_bug(name: str) -> None:
     assert catch.invariant in MUTANTS[name].caught_by
     assert 1 <= catch.seeds <= 8
     assert catch.story
+
+
+def test_a_hunt_that_is_killed_has_caught_nothing_and_one_that_breaks_has() -> None:
+    mutant = MUTANTS["unread-counts-own"]
+    killed = subprocess.CompletedProcess(["hunt"], -9, stdout="", stderr="")
+    broken = subprocess.CompletedProcess(["hunt"], 1, stdout="", stderr="Traceback\nKeyError: 7\n")
+
+    assert catch_of(mutant, killed) == Catch(mutant.name, story="the hunt was killed by signal 9")
+    assert catch_of(mutant, broken) == Catch(mutant.name, 1, "alarm", "KeyError: 7")
 
 
 def test_a_hunt_of_the_true_code_finds_nothing() -> None:

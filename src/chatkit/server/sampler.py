@@ -54,6 +54,7 @@ class Sampler:
     ) -> None:
         self._on_sampled = instruments.on_sampled
         self._store = store
+        self._log = store if offers(store, HasLog) else None
         self._hub = hub
         self._sessions = sessions
         self._committer = committer
@@ -80,7 +81,6 @@ class Sampler:
         take(self._sample(lag_s))
 
     def _sample(self, lag_s: float) -> ServerSample:
-        store = self._store
         return ServerSample(
             sum(session.state is State.OPEN for session in self._sessions),
             len(self._hub),
@@ -88,7 +88,7 @@ class Sampler:
             self._committer.load,
             self._hub.offered,
             lag_s,
-            store.wal_bytes if offers(store, HasLog) else None,
-            store.healthy,
+            None if self._log is None else self._log.wal_bytes,
+            self._store.healthy,
             self._searching.lag_s,
         )

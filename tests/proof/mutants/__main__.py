@@ -77,6 +77,13 @@ def hunt_apart(mutant: Mutant, seeds: int) -> Catch:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
         return Catch(mutant.name, seeds, "alarm", f"the run did not end in {PATIENCE_S:g} s")
+    return catch_of(mutant, done)
+
+
+def catch_of(mutant: Mutant, done: subprocess.CompletedProcess[str]) -> Catch:
+    """What a process of `--here` found. One that was killed found nothing."""
+    if done.returncode < 0:
+        return Catch(mutant.name, story=f"the hunt was killed by signal {-done.returncode}")
     if done.returncode != 0:
         return Catch(mutant.name, 1, "alarm", done.stderr.strip().splitlines()[-1])
     return Catch(**json.loads(done.stdout))
