@@ -1,4 +1,4 @@
-"""Push tests use real sockets, so they run on real time. Nothing may be left when one ends."""
+"""Push tests use real sockets, so their deadlines pass in real time while nothing happens. Nothing may be left at an end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.idle_time import IdleLoop
+
 
 def _ours() -> set[asyncio.Task[Any]]:
     """Tasks that are none of the test runner's."""
     return {task for task in asyncio.all_tasks() if "TestRunner" not in repr(task.get_coro())}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": IdleLoop}
 
 
 @pytest.fixture(autouse=True)
