@@ -1,4 +1,4 @@
-"""Push tests use real sockets, so their deadlines pass in real time while nothing happens. Nothing may be left at an end."""
+"""Push tests use real sockets: deadlines pass while nothing happens (`IdleLoop`). Nothing may be left when one ends."""
 
 from __future__ import annotations
 
