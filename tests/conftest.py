@@ -6,8 +6,9 @@ import gc
 import logging
 from collections.abc import Iterator
 
-import hypothesis  # noqa: F401  # else a pytest inside a test loads it, and it asks the collector of frozen things
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 pytest_plugins = ["tests.proof.judging"]
 
@@ -34,5 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Fifteen thousand tests are no garbage before the end: without this, each full collection looks at all of them."""
+    use_of_hypothesis()
     gc.collect()
     gc.freeze()
+
+
+@hypothesis.settings(max_examples=1, database=None)
+@hypothesis.given(strategies.none())
+def use_of_hypothesis(nothing: None) -> None:
+    """It asks the collector who holds the generator that it makes at its first use, and frozen things do not say."""

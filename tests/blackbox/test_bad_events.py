@@ -5,6 +5,7 @@ Each codec has one connection that outlives all these tests; that it does is par
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -203,8 +204,14 @@ def test_payload_nested_exactly_to_the_limit(links: dict[str, CodecPeer]) -> Non
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_a_frame_of_a_hundred_thousand_openings(json_link: CodecPeer, opening: str) -> None:
     json_link.refuse_frame(opening * 100_000)
-    closed = "[" * 100_000 + "]" * 100_000
-    json_link.refuse_frame(f'{{"event":"PING","x":{closed}}}' if opening != "[" else closed)
+    json_link.refuse_frame("[" * 100_000 + "]" * 100_000)
+
+
+def test_a_hundred_thousand_openings_in_a_field_that_nobody_knows(json_link: CodecPeer) -> None:
+    """Too deep up to Python 3.13, and passed over since: it counts the stack's bytes, of which 3.14 has enough."""
+    json_link.peer.send_raw(f'{{"event":"PING","x":{"[" * 100_000 + "]" * 100_000}}}')
+    assert json_link.peer.expect(None).name == ("ERROR" if sys.version_info < (3, 14) else "PONG")
+    json_link.peer.ping()
 
 
 def test_messagepack_of_a_hundred_thousand_openings(links: dict[str, CodecPeer]) -> None:

@@ -206,6 +206,7 @@ def test_page_without_a_server_says_so_keeps_what_is_written_and_heals(
     expect(ann.page.locator("#me-name")).to_have_text("ann")
     expect(ann.message("before")).to_be_visible()  # kept by the browser
     ann.write("first")
+    ann.expect_state("first", "SENDING")
     ann.page.reload()
     ann.expect_state("first", "SENDING")
     ann.write("second")

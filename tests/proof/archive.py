@@ -132,6 +132,7 @@ class Load:
         self._tokens: dict[str, str] = {}
         self._stopping = False
         self.recalling = False
+        self._one_recall = anyio.Lock()
         self.recalled: set[tuple[int, int]] = set()
         self.wrong: list[str] = []
         self.counts = {
@@ -253,10 +254,19 @@ class Load:
         self.counts["conflicts"] += 1
         await anyio.sleep(0.05)
 
+    async def stop_recalling(self) -> None:
+        """Afterwards none is under way: what it takes out of the archive counts as unfinished from here on."""
+        self.recalling = False
+        async with self._one_recall:
+            pass
+
     async def _recall(self, number: int) -> None:
         await anyio.sleep(0.3)
-        if not self.recalling:
-            return
+        async with self._one_recall:
+            if self.recalling:
+                await self._recall_one()
+
+    async def _recall_one(self) -> None:
         group = self._rng.randrange(GROUPS)
         seq = self._rng.randrange(2, self._heads[group] - KEEP)
         user = author_of(group, seq)
@@ -318,7 +328,7 @@ async def prove(folder: Path, entries: int, baseline_s: float, timeout_s: float)
             await anyio.sleep(0.5)
         took_s = time.monotonic() - began_s
         print(f"{wanted} bodies left in {took_s:.0f} s, {wanted / took_s:.0f} a second", flush=True)
-        load.recalling = False
+        await load.stop_recalling()
         load.sends_s, during = [], load.sends_s
         while watch.unfinished() or watch.free() > 1_000:
             assert time.monotonic() - began_s < timeout_s, (

@@ -98,9 +98,12 @@ def _readable_binaries(user: str | None) -> Path:
         done = subprocess.run([str(folder / "postgres"), "--version"], user=user, capture_output=True)
         if done.returncode == 0:
             return folder
-    copy = _kept_folder() / "postgres"
-    shutil.copytree(folder.parent, copy, symlinks=True)
-    return copy / folder.name
+    package = folder.parent.parent
+    copy = _kept_folder() / package.name
+    shutil.copytree(folder.parent, copy / folder.parent.name, symlinks=True)
+    with suppress(FileNotFoundError):  # what the binaries of a wheel load lies beside its package
+        shutil.copytree(package.with_suffix(".libs"), copy.with_suffix(".libs"))
+    return copy / folder.parent.name / folder.name
 
 
 @cache
