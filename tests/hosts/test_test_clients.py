@@ -106,7 +106,7 @@ def test_one_client_after_the_other_finds_the_log_of_the_one_before(new_client: 
 
 
 @pytest.mark.filterwarnings(  # Litestar's client leaves its streams open where any lifespan fails
-    "ignore:Exception ignored (in.|while calling deallocator) <function MemoryObject:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored .* <function MemoryObject:pytest.PytestUnraisableExceptionWarning"
 )
 def test_a_second_client_beside_the_first_is_told_that_it_may_not(new_client: Any) -> None:
     with new_client() as client:
