@@ -41,7 +41,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             show its token again. None: for ever.
         token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
         recall_window_s: How long after sending an author may recall; of a stream, after its end.
-        edit_window_s: How long after sending an author may edit; None: for ever.
+        edit_window_s: How long after sending an author may edit, a stream after its end; None: for ever.
         stream_idle_s: A streamed message whose author is silent so long is ended with what there is of it, as cut off.
             The SDK gives a sign of life every 20 seconds.
         members_max: Most members of a group.

@@ -131,6 +131,8 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.ForgetBlobs: blobs.keys_of_forget,
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
+    c.Append: messages.keys_after_append,
+    c.ModeratedAppend: moderation.keys_after_append,
     c.Recall: messages.keys_after_recall,
     c.ImportEntries: importing.keys_after_import,
     c.Review: moderation.keys_after_review,

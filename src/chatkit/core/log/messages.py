@@ -14,7 +14,7 @@ from .commands import Append, Recall
 from .keys import Keys
 from .meaning import check_meaning, keys_of_meaning, meaning_of, note_meaning
 from .outcomes import Appended, Entry, Recalled, message_id, message_place
-from .references import unpin_recalled
+from .references import keys_of_edited, unpin_recalled
 from .state import ConversationState, MayBeRepeatError, MessageRow, State
 
 _row = partial(tuple.__new__, MessageRow)
@@ -35,6 +35,12 @@ def keys_of_append(keys: Keys, command: Append) -> None:
         keys_of_meaning(keys, conversation_id, sender_id, meaning)
     if command.blobs:
         blobs.keys_of_named(keys, sender_id, command.payload)
+
+
+def keys_after_append(state: State, command: Append, more: Keys) -> None:
+    """Of an EDIT of a stream, the stream's end."""
+    if not command.is_plain:
+        keys_of_edited(state, command.payload, more)
 
 
 def append(state: State, command: Append) -> Appended:
@@ -164,8 +170,8 @@ def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
         row = state.places[place[0], place[2]]
         if row is not None and row.sender_id != command.by:
             more.members.add((place[0], row.sender_id))
-        elif row is not None and stream_rows.is_stream(row.payload):
-            more.places.update((place[0], edit_seq) for edit_seq in state.edits[place[0], place[2]][:1])
+        elif row is not None:
+            stream_rows.keys_of_written(state, row, more)
 
 
 def recall(state: State, command: Recall) -> Recalled:
@@ -211,23 +217,11 @@ def _check_may_recall(
         rules.check_visible(state.membership(conversation, command.by).intervals, row.seq)
     rules.check_recallable(row.kind)
     if command.by == row.sender_id:
-        rules.check_window(command, _written_ms(state, command, row))
+        rules.check_window(command, stream_rows.written_ms(state, row, command.at_ms))
     else:
         author = state.membership(conversation, row.sender_id)
         role = author.role if author.is_current else None
         check_may(state, conversation, command, "RECALL_MESSAGES", role)
-
-
-def _written_ms(state: State, command: Recall, row: MessageRow) -> int:
-    """When its author had written it: as it was stored; a stream as it ended, and not yet while it is open."""
-    place = (row.conversation_key, row.seq)
-    if state.streams[place] is not None:
-        return command.at_ms
-    edits = state.edits[place]
-    if not edits or not stream_rows.is_stream(row.payload):
-        return row.server_ts
-    end = state.places.get((row.conversation_key, edits[0]))
-    return command.at_ms if end is None else end.server_ts  # without one, it ended in this batch
 
 
 def _in_whose_name(state: State, conversation: ConversationState, author_id: str) -> str:

@@ -28,6 +28,7 @@ from .meaning import check_meaning, keys_of_meaning, meaning_of, note_meaning
 from .messages import add_entry, check_may_write, entry_of, repeat
 from .messages import keys_of_append as keys_of_plain_append
 from .outcomes import Appended, Entry, Held, Outcome, Refused, Reviewed
+from .references import keys_of_edited
 from .state import ConversationState, ModeratedRow, State
 
 MAY_NOT_WRITE: Final = "the sender may not write here any more"
@@ -50,6 +51,11 @@ def keys_of_append(keys: Keys, command: ModeratedAppend) -> None:
         keys.new_held += 1
     if command.verdict.kind == "HOLD":
         keys.holds = True
+
+
+def keys_after_append(state: State, command: ModeratedAppend, more: Keys) -> None:
+    """As of an Append."""
+    keys_of_edited(state, _payload(command), more)
 
 
 def append(state: State, command: ModeratedAppend) -> Outcome:

@@ -131,6 +131,15 @@ def keys_of_reference(keys: Keys, conversation_id: str, sender_id: str, referenc
         keys.pins.add(key)
 
 
+def keys_of_edited(state: State, payload: bytes, more: Keys) -> None:
+    """Of what an EDIT edits, where that is a stream, its end; of any other payload nothing."""
+    reference = reference_of(payload)
+    place = None if reference is None or reference.kind != "EDIT" else message_place(reference.message_id)
+    row = None if place is None else state.places[place[0], place[2]]
+    if row is not None:
+        stream_rows.keys_of_written(state, row, more)
+
+
 def check_reference(
     state: State,
     conversation: ConversationState,
@@ -200,7 +209,10 @@ def _check_edit(
         return
     if reference.ends and row.payload and not stream_rows.is_stream(row.payload):
         raise BadRequestError("`ends` is for streams")
-    if reference.window_ms is not None and at_ms - row.server_ts > reference.window_ms:
+    if (
+        reference.window_ms is not None
+        and at_ms - stream_rows.written_ms(state, row, at_ms) > reference.window_ms
+    ):
         raise EditWindowPassedError("the message is too old to be edited")
     if len(state.edits[place]) >= EDITS_MAX:
         raise BadRequestError(f"a message can be edited {EDITS_MAX} times")

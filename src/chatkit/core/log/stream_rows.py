@@ -14,6 +14,7 @@ import msgspec
 from ...errors import RateLimitedError
 from ...wire.events import STREAM_BYTES_MAX
 from ...wire.payload import text_bytes
+from .keys import Keys
 from .state import MessageRow, Place, State, StreamRow
 
 OPEN_MAX: Final = 100
@@ -54,6 +55,25 @@ def first_text(payload: bytes) -> str | None:
         payload: Canonical JSON of `wire.payload.canonical`.
     """
     return _decode_stream(payload).text if is_stream(payload) else None
+
+
+def keys_of_written(state: State, row: MessageRow, more: Keys) -> None:
+    """Of a stream that has ended, its end."""
+    if is_stream(row.payload):
+        key = row.conversation_key
+        more.places.update((key, edit_seq) for edit_seq in state.edits[key, row.seq][:1])
+
+
+def written_ms(state: State, row: MessageRow, at_ms: int) -> int:
+    """When its author had written it: as it was stored; a stream as it ended, and not before now while it is open."""
+    place = (row.conversation_key, row.seq)
+    if state.streams[place] is not None:
+        return at_ms
+    edits = state.edits[place]
+    if not edits or not is_stream(row.payload):
+        return row.server_ts
+    end = state.places.get((row.conversation_key, edits[0]))
+    return at_ms if end is None else end.server_ts  # without one, it ended in this batch
 
 
 def check_room(state: State, user_id: str) -> None:

@@ -12,6 +12,7 @@ from ...core.log.stream_rows import OPEN_MAX
 from ...errors import (
     BadRequestError,
     ConflictError,
+    EditWindowPassedError,
     ForbiddenError,
     NotFoundError,
     PartOutOfOrderError,
@@ -176,6 +177,25 @@ class StreamContract:
         entry = await shown(store, "bob", 2)
         assert entry.edit is not None
         assert entry.edit.payload == text("whole")
+
+    async def test_it_may_be_edited_for_a_while_after_its_end_however_long_it_took(
+        self, store: Store
+    ) -> None:
+        """The window is a minute: who was cut off can still send the whole."""
+        name = await stream(store, "a")
+        (found,) = await idle(store, NOW)
+        await do(store, cut_off(found, at_ms=NOW + 1_000_000))
+        late = replace(ended(name, "late", at_ms=NOW + 1_060_001), edit_window_ms=60_000)
+        await refused(store, late, EditWindowPassedError)
+        await do(store, replace(ended(name, "whole", at_ms=NOW + 1_060_000), edit_window_ms=60_000))
+        assert (await shown(store, "bob", 2)).edit == base.StoredEdit(
+            4, NOW + 1_060_000, text("whole"), "WHOLE"
+        )
+
+        name = (await one(store, begun(key="in one batch"), base.Appended)).entry.message_id
+        ends = ended(name, "end", at_ms=NOW + 2_000_000)
+        _, corrected = await do(store, ends, edited("g", "ann", name, at_ms=NOW + 2_000_001))
+        assert isinstance(corrected, base.Appended)
 
     async def test_the_server_ends_what_is_silent_and_its_author_may_correct_it(self, store: Store) -> None:
         name = await stream(store, "a")
