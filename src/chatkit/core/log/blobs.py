@@ -138,8 +138,10 @@ def reserve(state: State, command: ReserveBlob) -> BlobReserved:
     if row is not None:
         if (row.size, row.mime) != (command.size, command.mime):
             raise ConflictError("this key was used for a file of another size or type")
-        if command.at_ms - row.at_ms > command.keep_ms // 2:
-            row = _keep(state, row._replace(at_ms=command.at_ms), command.keep_ms)
+        if command.at_ms > row.at_ms:  # it is due already, or named: the collector finds how long it is kept
+            row = state.blobs.rows[row.blob_id] = state.blobs.changed[row.blob_id] = row._replace(
+                at_ms=command.at_ms
+            )
         return BlobReserved(row)
     cost = charged(command.size)
     if state.blobs.usage[command.owner_id] + cost > command.quota_bytes:

@@ -244,11 +244,13 @@ class BlobContract:
         assert isinstance(outcomes[1], base.Refused)
         assert await store.blob("b1", "ann") is None
 
-    async def test_who_asks_again_keeps_a_file_that_was_recalled(self, store: BlobStore) -> None:
+    @pytest.mark.parametrize("later_ms", [NOW + 3_600_000, NOW + KEEP_MS], ids=["in an hour", "in a day"])
+    async def test_who_asks_again_keeps_a_file_that_was_recalled(
+        self, store: BlobStore, later_ms: int
+    ) -> None:
         """Nothing is collected between an upload that finds its file and the message that names it."""
         await received(store, "b1", "ann")
         await do(store, group("g", "ann"), show("g", "ann", "m", payload_of("b1")))
-        later_ms = NOW + KEEP_MS
         await collected(store, later_ms)
         await do(store, recall("1-e1-2", "ann"), reserve("b2", "ann", "key of b1", at_ms=later_ms))
         assert await collected(store, later_ms) == base.BlobsCollected((), ())
