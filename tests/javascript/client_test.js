@@ -4,7 +4,7 @@
 import vectors from "../../spec/client.json" with { type: "json" };
 import { ChatClient, contentOf, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
 import { clock, equal, refusal, rejects, sorted } from "./check.js";
-import { entry, heads, push, shortly, WELCOME, world } from "./client_world.js";
+import { entry, heads, KeepingStore, push, shortly, WELCOME, world } from "./client_world.js";
 
 function pick(fields, ...names) {
   return Object.fromEntries(names.filter((name) => fields[name] !== undefined).map((name) => [name, fields[name]]));
@@ -62,6 +62,25 @@ async function follow(steps) {
   }
   w.client.close();
 }
+
+/** Answer each SYNC of the next turns, with no more than `most` entries. Returns how many there were. */
+async function serve(w, headSeq, { most = 200, turns = 10 } = {}) {
+  let count = 0;
+  for (let turn = 0; turn < turns; turn += 1) {
+    for (const { event, lastSeq, limit = 200, ref } of w.said()) {
+      if (event !== "SYNC") continue;
+      count += 1;
+      const upToSeq = Math.min(headSeq, lastSeq + Math.min(limit, most));
+      const messages = Array.from({ length: upToSeq - lastSeq }, (_, index) => entry(lastSeq + index + 1));
+      w.socket().says({ event: "SYNC_PAGE", conversationId: "c-1", epoch: "e", headSeq, messages, upToSeq, more: upToSeq < headSeq, ref });
+    }
+    await shortly();
+  }
+  return count;
+}
+
+/** The first and last seq that is here, and how many there are. */
+const extent = (messages) => [messages[0]?.seq, messages.at(-1)?.seq, messages.length];
 
 export const tests = {
   ...Object.fromEntries(vectors.map(({ name, steps }) => [`vector: ${name}`, () => follow(steps)])),
@@ -326,5 +345,18 @@ export const tests = {
     equal([next.client.conversation("c-1").messages.map(({ seq }) => seq), next.client.conversations().length], [[1, 2], 1]);
     await next.connect(heads(3));
     equal(next.said().map(({ lastSeq }) => lastSeq).filter((seq) => seq !== undefined), [2]);
+  },
+
+  async "a past that came in several pages is all there after a reload"() {
+    const store = new KeepingStore();
+    const w = await world({ store });
+    await w.connect({ ...heads(0), conversations: [{ ...heads(300).conversations[0], deliveredSeq: 300 }] });
+    await serve(w, 300);
+    w.client.focus("c-1");
+    await serve(w, 300, { most: 60 });
+    equal(extent(w.client.conversation("c-1").messages), [101, 300, 200]);
+    w.client.close();
+    const next = await world({ store });
+    equal(extent(next.client.conversation("c-1").messages), [101, 300, 200]);
   },
 };

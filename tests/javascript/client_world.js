@@ -19,6 +19,40 @@ export async function eventually(condition) {
   }
 }
 
+/** A store that outlives its clients. What it is told counts a few turns later, except that a `forget` does at once. */
+export class KeepingStore extends MemoryStore {
+  #kept = new Map();
+  #isOpen = true;
+
+  open() {
+    this.#isOpen = true;
+    return { pending: [], conversations: [...this.#kept.values()] };
+  }
+
+  async save(changes) {
+    this.#check();
+    for (let turn = 0; turn < 3; turn += 1) await shortly();
+    for (const { record, put, forgetAbove } of changes) {
+      const former = this.#kept.get(record.id)?.messages ?? [];
+      const stays = ({ seq }) => seq > record.floor && seq <= (forgetAbove ?? Infinity) && !put.some((one) => one.seq === seq);
+      this.#kept.set(record.id, { record, messages: [...former.filter(stays), ...put] });
+    }
+  }
+
+  async forget() {
+    this.#check();
+    this.#kept.clear();
+  }
+
+  close() {
+    this.#isOpen = false;
+  }
+
+  #check() {
+    if (!this.#isOpen) throw new Error("the store is closed");
+  }
+}
+
 /** A client that has started, and the server's end of its line. */
 export async function world(options = {}) {
   const made = { ...clock(), sockets: [], told: [] };

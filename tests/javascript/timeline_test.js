@@ -220,6 +220,34 @@ export const tests = {
     equal([timeline.missingAfter(), timeline.shown().length], [0, 60], "nothing in common there: it is looked for below");
     timeline.page(0, page(61, 10, withId(3, "e-3"), withId(4, "g-4")));
     equal([timeline.commonSeq, timeline.shown().map((entry) => entry.messageId)], [3, ["e-1", "e-2", "e-3", "g-4"]]);
-    equal([timeline.missingAfter(), timeline.takeChanges().forgetAbove], [10, 3]);
+    equal([timeline.missingAfter(), timeline.takeChanges(200).forgetAbove], [10, 3]);
+  },
+
+  "a store is told each entry of the past once its window reaches that, however many pages it came in"() {
+    const timeline = new Timeline("e", 4);
+    const told = () => {
+      const { floor, put } = timeline.takeChanges(5);
+      return [floor, put.map(({ seq }) => seq)];
+    };
+    timeline.page(4, page(6, 6, text(5), text(6)));
+    equal(told(), [4, [5, 6]]);
+    equal(timeline.olderAfter(4), 0);
+    timeline.page(0, page(6, 2, text(1), text(2)));
+    equal(told(), [4, []], "these are not shown yet");
+    timeline.page(2, page(6, 4, text(3), text(4)));
+    equal(told(), [1, [2, 3, 4]]);
+    timeline.changeAll();
+    equal(told(), [1, [2, 3, 4, 5, 6]]);
+  },
+
+  "a store is told again what it let go, where another log ends lower and its window goes down"() {
+    const timeline = new Timeline("e", 0);
+    const withId = (seq) => ({ ...text(seq), messageId: `m-${seq}` });
+    for (let seq = 1; seq <= 9; seq += 1) timeline.accept(withId(seq));
+    equal(timeline.takeChanges(3).floor, 6);
+    timeline.renew("f", 7);
+    timeline.page(0, page(7, 7, ...[1, 2, 3, 4, 5, 6, 7].map(withId)));
+    const { floor, put, forgetAbove } = timeline.takeChanges(3);
+    equal([floor, put.map(({ seq }) => seq), forgetAbove], [4, [5, 6], 7]);
   },
 };

@@ -245,8 +245,7 @@ export class Conversation {
   /** What a store is to be told: the newest entries are kept. @returns {import("./types.js").ConversationChange} */
   takeChange() {
     const { timeline } = this;
-    const { put, forgetAbove } = timeline.takeChanges();
-    const floor = Math.max(timeline.floor, timeline.shown().at(-STORED_MAX - 1)?.seq ?? 0);
+    const { floor, put, forgetAbove } = timeline.takeChanges(STORED_MAX);
     const record = {
       id: this.id,
       type: this.type,
@@ -258,7 +257,7 @@ export class Conversation {
       mutedUntil: this.mutedUntil,
       notify: this.notify,
       epoch: timeline.epoch,
-      floor: Math.min(floor, timeline.upTo),
+      floor,
       upTo: this.loaded ? timeline.upTo : 0,
       headSeq: timeline.headSeq,
       firstSeq: timeline.firstSeq,
@@ -269,7 +268,7 @@ export class Conversation {
       othersRead: this.others.read,
       left: this.left,
     };
-    return { record, put: put.filter((entry) => entry.seq > record.floor && entry.seq <= timeline.upTo), forgetAbove };
+    return { record, put, forgetAbove };
   }
 
   /** Go on with what a store kept. @param {import("./types.js").ConversationRecord} record @param {Message[]} messages */

@@ -34,6 +34,8 @@ export class Timeline {
   #changed = new Set();
   /** @type {number | null} what was above it went, since `takeChanges` */
   #forgetAbove = null;
+  /** The store has what is shown above it, or is told by `#changed`; of what is below it may have nothing. */
+  #keptFloor = Infinity;
   /** @type {WeakMap<Message[], Message[]>} what is to read of what is shown */
   #reads = new WeakMap();
   /** @type {Message[]} got their place at the end since `takePlaced` */
@@ -70,9 +72,8 @@ export class Timeline {
   /** Forget everything: another epoch means another log. @param {string} epoch */
   reset(epoch, floor = 0, firstSeq = 1) {
     Object.assign(this, new Timeline(epoch, floor, firstSeq));
-    this.#changed.clear();
+    this.changeAll();
     this.#placed = [];
-    this.#forgetAbove = 0;
   }
 
   /**
@@ -86,20 +87,26 @@ export class Timeline {
     for (const entry of messages) if (entry.seq > this.floor && entry.seq <= upTo) this.entries.set(entry.seq, entry);
     this.upTo = Math.max(this.floor, upTo);
     this.headSeq = Math.max(this.upTo, headSeq);
+    this.#keptFloor = this.floor;
   }
 
-  /** What a store is to be told, once: entries that are new or were emptied, and above which seq all others go. */
-  takeChanges() {
-    const put = [...this.#changed].map((seq) => this.entries.get(seq)).filter((entry) => entry !== undefined);
-    const taken = { put, forgetAbove: this.#forgetAbove };
+  /** What a store of the newest `most` entries is to be told, once: above which seq all that it had goes, what comes, and the floor above
+   * which it has all of them then. @param {number} most */
+  takeChanges(most) {
+    const shown = this.shown();
+    const floor = shown.at(-most - 1)?.seq ?? this.floor;
+    const put = shown.slice(-most).filter(({ seq }) => seq <= this.#keptFloor || this.#changed.has(seq));
+    const taken = { floor, put, forgetAbove: this.#forgetAbove };
     this.#changed.clear();
+    this.#keptFloor = floor;
     this.#forgetAbove = null;
     return taken;
   }
 
-  /** What was taken of the changes reached no store: all of it is to be told again. */
+  /** The store has nothing, or not what was taken for it: all is to be told again. */
   changeAll() {
-    this.#changed = new Set(this.entries.keys());
+    this.#changed.clear();
+    this.#keptFloor = Infinity;
     this.#forgetAbove = 0;
   }
 

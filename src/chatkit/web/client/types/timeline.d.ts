@@ -57,12 +57,14 @@ export declare class Timeline {
         headSeq: number;
         firstSeq: number;
     }, messages: Message[]): void;
-    /** What a store is to be told, once: entries that are new or were emptied, and above which seq all others go. */
-    takeChanges(): {
+    /** What a store of the newest `most` entries is to be told, once: above which seq all that it had goes, what comes, and the floor above
+     * which it has all of them then. @param {number} most */
+    takeChanges(most: number): {
+        floor: number;
         put: import("./types.js").Message[];
         forgetAbove: number | null;
     };
-    /** What was taken of the changes reached no store: all of it is to be told again. */
+    /** The store has nothing, or not what was taken for it: all is to be told again. */
     changeAll(): void;
     /** The entries that got their place at the end since the last call, ascending; as they read now. */
     takePlaced(): import("./types.js").Message[];
