@@ -4,7 +4,7 @@
 import vectors from "../../spec/client.json" with { type: "json" };
 import { ChatClient, contentOf, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
 import { clock, equal, refusal, rejects, sorted } from "./check.js";
-import { entry, heads, KeepingStore, push, shortly, WELCOME, world } from "./client_world.js";
+import { aWhile, entry, eventually, heads, KeepingStore, push, shortly, WELCOME, world } from "./client_world.js";
 
 function pick(fields, ...names) {
   return Object.fromEntries(names.filter((name) => fields[name] !== undefined).map((name) => [name, fields[name]]));
@@ -358,5 +358,44 @@ export const tests = {
     w.client.close();
     const next = await world({ store });
     equal(extent(next.client.conversation("c-1").messages), [101, 300, 200]);
+  },
+
+  async "nothing is kept after `forget`, though a save was under way, another was due, and the app closes the client too"() {
+    for (const alsoCloses of [false, true]) {
+      const store = new KeepingStore();
+      const w = await world({ store });
+      await w.connect(heads(0));
+      w.socket().says(push(1)); // the save of HEADS is under way
+      const forgotten = w.client.forget();
+      if (alsoCloses) w.client.close();
+      await forgotten;
+      await aWhile();
+      equal(store.open().conversations, []);
+      equal(refusal(() => w.client.start()).code, "CLOSED");
+    }
+  },
+
+  async "nothing is kept after `forget`, though names arrived that were to be saved together with others"() {
+    let answerFirst;
+    const first = new Promise((resolve) => (answerFirst = resolve));
+    const answers = { "c-1": first, "c-2": new Promise(() => {}) };
+    const fetch = async (url) => answers[`${url}`.slice(-3)] ?? Response.json({ conversations: [], nextCursor: null });
+    const store = new KeepingStore();
+    const w = await world({ store, fetch });
+    const [row] = heads(0).conversations;
+    await w.connect({ event: "HEADS", conversations: [row, { ...row, conversationId: "c-2" }], more: false });
+    await aWhile();
+    answerFirst(Response.json({ memberIds: ["u-1", "u-2"] }));
+    await eventually(() => w.client.conversation("c-1").memberIds !== null);
+    await w.client.forget();
+    await aWhile();
+    equal(store.open().conversations, []);
+  },
+
+  async "a client whose store cannot forget says so, and is closed"() {
+    const store = Object.assign(new KeepingStore(), { forget: () => Promise.reject(new Error("denied")) });
+    const w = await world({ store });
+    equal((await rejects(w.client.forget())).message, "denied");
+    equal(refusal(() => w.client.start()).code, "CLOSED");
   },
 };

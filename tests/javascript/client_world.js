@@ -11,6 +11,11 @@ export const WELCOME = {
 /** Whatever can happen without time going by has happened then. */
 export const shortly = () => new Promise((done) => setTimeout(done, 0));
 
+/** Whatever needs several turns of the loop, such as a save, has happened then. */
+export async function aWhile() {
+  for (let turn = 0; turn < 10; turn += 1) await shortly();
+}
+
 /** Once something that needs several turns of the loop has happened, such as an answer that is read. */
 export async function eventually(condition) {
   for (let turn = 0; !condition(); turn += 1) {

@@ -57,6 +57,7 @@ export class ChatClient extends HttpClient {
   #undo = [];
   #feed = new EventFeed(this);
   #isClosed = false;
+  #isForgetting = false;
   #deviceId = "";
 
   /** @param {Options} [options] */
@@ -114,15 +115,21 @@ export class ChatClient extends HttpClient {
     this.#session.outbox.release(closedError());
     for (const undo of this.#undo.splice(0)) undo();
     this.http.timers?.close();
-    this.#store.close();
+    if (!this.#isForgetting) this.#store.close(); // else `forget` does, once it has deleted
     this.dispatchEvent(new CustomEvent("change"));
   }
 
   /** Close, and delete the messages that this browser keeps, as for signing out; what is pending stays until it is sent. */
   async forget() {
+    this.#isForgetting = true;
     this.#connection?.stop();
-    await this.#store.forget();
-    this.close();
+    try {
+      await this.#session.keeper.stop(); // else it would keep messages again
+      await this.#store.forget();
+    } finally {
+      this.close();
+      this.#store.close();
+    }
   }
 
   /** A new token in place of the former one, for the connection that is open or the next one. @param {string} token */

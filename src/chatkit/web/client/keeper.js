@@ -9,6 +9,9 @@ export class Keeper {
   /** @type {Set<Conversation>} */
   #dirty = new Set();
   #isBusy = false;
+  #isStopped = false;
+  /** @type {Promise<void>} resolves once the save that began last is over */
+  #lastSave = Promise.resolve();
 
   /**
    * @param {{store: Pick<import("./types.js").LocalStore, "save">, stored: (conversation: Conversation) => void,
@@ -25,17 +28,23 @@ export class Keeper {
 
   /** Save what changed, now or once the save under way is over. */
   flush() {
-    if (this.#isBusy || this.#dirty.size === 0) return;
+    if (this.#isBusy || this.#isStopped || this.#dirty.size === 0) return;
     const saved = [...this.#dirty].filter((one) => !one.isBeingCompared).map((one) => ({ conversation: one, change: one.takeChange() }));
     this.#dirty.clear();
     this.#isBusy = true;
     try {
       const promise = this.parts.store.save(saved.map(({ change }) => change));
-      if (promise instanceof Promise) promise.then(() => this.#saved(saved), (error) => this.#failed(saved, error));
+      if (promise instanceof Promise) this.#lastSave = promise.then(() => this.#saved(saved), (error) => this.#failed(saved, error));
       else this.#saved(saved);
     } catch (error) {
       this.#failed(saved, error);
     }
+  }
+
+  /** Save nothing more. Resolves once the save under way is over. */
+  stop() {
+    this.#isStopped = true;
+    return this.#lastSave;
   }
 
   /** @param {Saved[]} saved */

@@ -25,4 +25,6 @@ export declare class Keeper {
     changed(conversation: Conversation): void;
     /** Save what changed, now or once the save under way is over. */
     flush(): void;
+    /** Save nothing more. Resolves once the save under way is over. */
+    stop(): Promise<void>;
 }
