@@ -64,19 +64,27 @@ async function follow(steps) {
 }
 
 /** Answer each SYNC of the next turns, with no more than `most` entries. Returns how many there were. */
-async function serve(w, headSeq, { most = 200, turns = 10 } = {}) {
+async function serve(w, headSeq, { most = 200, turns = 10, epoch = "e" } = {}) {
   let count = 0;
   for (let turn = 0; turn < turns; turn += 1) {
     for (const { event, lastSeq, limit = 200, ref } of w.said()) {
       if (event !== "SYNC") continue;
       count += 1;
       const upToSeq = Math.min(headSeq, lastSeq + Math.min(limit, most));
-      const messages = Array.from({ length: upToSeq - lastSeq }, (_, index) => entry(lastSeq + index + 1));
-      w.socket().says({ event: "SYNC_PAGE", conversationId: "c-1", epoch: "e", headSeq, messages, upToSeq, more: upToSeq < headSeq, ref });
+      const messages = Array.from({ length: upToSeq - lastSeq }, (_, index) => ({ ...entry(lastSeq + index + 1), epoch }));
+      w.socket().says({ event: "SYNC_PAGE", conversationId: "c-1", epoch, headSeq, messages, upToSeq, more: upToSeq < headSeq, ref });
     }
     await shortly();
   }
   return count;
+}
+
+/** A client that has the newest 200 of 5,000 messages. */
+async function longWorld() {
+  const w = await world();
+  await w.connect(heads(5_000));
+  await serve(w, 5_000);
+  return w;
 }
 
 /** The first and last seq that is here, and how many there are. */
@@ -397,5 +405,57 @@ export const tests = {
     const w = await world({ store });
     equal((await rejects(w.client.forget())).message, "denied");
     equal(refusal(() => w.client.start()).code, "CLOSED");
+  },
+
+  async "history goes back to the beginning of a log that does not fit into memory, and asks for each part once"() {
+    const w = await longWorld();
+    const sizes = [];
+    let beforeSeq;
+    do {
+      let page = null;
+      w.client.history("c-1", { beforeSeq, limit: 1_000 }).then((messages) => (page = messages));
+      const count = await serve(w, 5_000);
+      equal(extent(page), [beforeSeq ? beforeSeq - 1_000 : 4_001, beforeSeq ? beforeSeq - 1 : 5_000, 1_000]);
+      sizes.push([count, w.client.conversation("c-1").messages.length]);
+      beforeSeq = page[0].seq;
+    } while (beforeSeq > 1);
+    equal(sizes, [[5, 1_200], [5, 2_000], [5, 2_000], [5, 2_000], [5, 2_000]]);
+    equal(await w.client.history("c-1", { beforeSeq: 1 }), []);
+  },
+
+  async "history far back is read without what is between, as it reads now"() {
+    const w = await longWorld();
+    let page = null;
+    w.client.history("c-1", { beforeSeq: 101, limit: 3 }).then((messages) => (page = messages));
+    await shortly();
+    const named = { messageId: "m-99", seq: 99 };
+    w.socket().says(
+      { ...push(5_001), payload: { type: "REACTION", ...named, reaction: "👍" } },
+      { ...push(5_002), payload: { type: "RECALL", messageId: "m-98", seq: 98, by: "u-2" } },
+    );
+    equal(await serve(w, 5_000), 1);
+    equal(page.map(({ seq, payload, marks }) => [seq, payload.type, marks?.reactions.length]), [[98, "RECALLED", undefined], [99, "TEXT", 1], [100, "TEXT", undefined]]);
+    equal(extent(w.client.conversation("c-1").messages), [4_801, 5_000, 200]);
+  },
+
+  async "history far back ends with the connection, and with a refusal"() {
+    const w = await longWorld();
+    const refused = w.client.history("c-1", { beforeSeq: 101 });
+    await shortly();
+    w.socket().says({ event: "ERROR", code: "FORBIDDEN", message: "no", retryable: false, ref: w.said().find(({ event }) => event === "SYNC").ref });
+    equal((await rejects(refused)).code, "FORBIDDEN");
+    const cut = w.client.history("c-1", { beforeSeq: 101 });
+    await shortly();
+    w.socket().breaks(1006);
+    equal(await cut, []);
+  },
+
+  async "history far back begins anew where the log is another one"() {
+    const w = await longWorld();
+    let page = null;
+    w.client.history("c-1", { beforeSeq: 101, limit: 2 }).then((messages) => (page = messages));
+    await serve(w, 5_000, { epoch: "f" });
+    equal(page.map(({ seq, epoch }) => [seq, epoch]), [[99, "f"], [100, "f"]]);
+    equal(w.client.conversation("c-1").timeline.epoch, "f");
   },
 };

@@ -632,7 +632,7 @@ export const tests = {
     const { timeline } = w.session.conversations.get("c");
     equal([timeline.entries.size, timeline.floor, timeline.hasOlder], [2_000, 100, true]);
     w.session.viewing(false);
-    w.session.loadOlder(w.session.focus);
+    w.session.logs.puller.wantOlder("c", 200);
     equal(w.events("SYNC").at(-1), { ...w.events("SYNC").at(-1), lastSeq: 0, limit: 100 });
     w.page(100, Array.from({ length: 100 }, (_, index) => entry(index + 1)), { headSeq: 2_100, more: true });
     w.take(push(2_101));

@@ -14,6 +14,7 @@ import { Connection } from "./connection.js";
 import { randomId } from "./device.js";
 import { ChatError } from "./errors.js";
 import { EventFeed } from "./event_feed.js";
+import { messagesBefore } from "./history.js";
 import { HttpClient } from "./http_client.js";
 import { momentMs } from "./search.js";
 import { beginStream } from "./message_stream.js";
@@ -312,8 +313,8 @@ export class ChatClient extends HttpClient {
   }
 
   /**
-   * Messages of the past, ascending: the newest `limit` below `beforeSeq`, or of all. Fetches what is not here; offline it gives
-   * what is here, which may be fewer.
+   * Messages of the past, ascending: the newest `limit` below `beforeSeq`, or of all. Fetches what is not here, and keeps of it what
+   * fits beside the conversation's `messages`; offline it gives what is here, which may be fewer.
    *
    * @param {string} conversationId
    * @param {{beforeSeq?: number, limit?: number}} [options] `limit`: 1 to 1,000, 50 by default
@@ -326,13 +327,7 @@ export class ChatClient extends HttpClient {
     const conversation = this.conversation(conversationId);
     if (!conversation) throw new ChatError("NOT_FOUND", "There is no such conversation here.");
     const wanted = Math.min(Math.max(1, Math.trunc(limit) || 1), HISTORY_MAX);
-    const here = () => conversation.messages.filter(({ seq }) => seq < beforeSeq);
-    while (this.online && !conversation.left && here().length < wanted && (!conversation.loaded || conversation.hasOlder)) {
-      if (conversation.loaded && !this.#session.loadOlder(conversation, Math.max(wanted, 200))) break;
-      if (!conversation.loaded) this.#session.logs.puller.wantTail(conversation.id);
-      await this.#feed.nextChange(conversationId);
-    }
-    return here().slice(-wanted);
+    return messagesBefore(conversation, beforeSeq, wanted, { session: this.#session, nextChange: () => this.#feed.nextChange(conversationId) });
   }
 
   /** The user has read up to here, or everything that is loaded. Kept until the server knows. @param {string} conversationId @param {number} [upToSeq] */

@@ -12,7 +12,7 @@ import { Puller } from "./puller.js";
 import { entryOf, toldOf } from "./told.js";
 
 const KEPT_MAX = 2_000;
-export const KEPT_MAX_READING = 10_000;
+const KEPT_MAX_READING = 10_000;
 
 export class Logs {
   #catchingUp = true;
@@ -194,8 +194,17 @@ export class Logs {
 
   /** Keep the newest entries; older ones are there to be loaded again. @param {Conversation} conversation */
   trim(conversation) {
-    const isRead = this.owner.readsPast() && conversation.id === this.owner.focusId();
-    conversation.timeline.trim(isRead ? KEPT_MAX_READING : KEPT_MAX);
+    conversation.timeline.trim(this.#keptMax(conversation));
+  }
+
+  /** Whether more of the past would be kept. @param {Conversation} conversation */
+  hasRoom(conversation) {
+    return conversation.timeline.shown().length < this.#keptMax(conversation);
+  }
+
+  /** @param {Conversation} conversation */
+  #keptMax({ id }) {
+    return this.owner.readsPast() && id === this.owner.focusId() ? KEPT_MAX_READING : KEPT_MAX;
   }
 
   /** @param {Conversation} conversation @param {WireEvent} page @param {boolean} isWhole */

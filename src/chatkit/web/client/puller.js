@@ -5,10 +5,12 @@
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 /** @typedef {import("./types.js").WireEvent} WireEvent */
 /** @typedef {import("./types.js").Page} Page */
-/** @typedef {{conversationId: string, lastSeq: number, limit?: number, history?: boolean, looks?: boolean}} Request `looks`: only at what
- *   the page says of one message */
+/** @typedef {{conversationId: string, lastSeq: number, limit?: number, history?: boolean, looks?: boolean, answer?: Answer}} Request `looks`: only at
+ *   what the page says of one message; `answer`: the page is for who asked alone */
+/** @typedef {{resolve: (page: WireEvent | null) => void, reject: (error: unknown) => void}} Answer */
 
 import { nextDelay } from "./backoff.js";
+import { errorOf } from "./errors.js";
 
 const GAP_WAIT_MS = 200;
 const ANSWER_WAIT_MS = 60_000; // on a slow line a page takes most of that
@@ -23,6 +25,8 @@ export class Puller {
   #wantsOlder = new Map();
   /** @type {Map<string, {conversationId: string, seq: number}>} */
   #wantsOne = new Map();
+  /** @type {Map<Answer, Request>} */
+  #fetches = new Map();
   /** @type {Map<string, Request & {timer: any, askedMs: number}>} by ref */
   #running = new Map();
   #window = 1;
@@ -46,6 +50,8 @@ export class Puller {
     for (const ref of [...this.#running.keys()]) this.#finish(ref);
     this.#wantsTail.clear();
     this.#wantsOne.clear();
+    for (const answer of this.#fetches.keys()) answer.resolve(null);
+    this.#fetches.clear();
     this.#window = 1;
   }
 
@@ -75,6 +81,16 @@ export class Puller {
     this.pump();
   }
 
+  /** A page of the past for the caller alone; null if the connection is lost before it comes. Needs a connection.
+   * @param {string} conversationId @param {number} lastSeq @param {number} limit @returns {Promise<WireEvent | null>} */
+  fetch(conversationId, lastSeq, limit) {
+    return new Promise((resolve, reject) => {
+      const answer = { resolve, reject };
+      this.#fetches.set(answer, { conversationId, lastSeq, limit, history: true, answer });
+      this.pump();
+    });
+  }
+
   /** After a push: pull if a hole is still there in a moment, for pushes may be on their way. @param {Conversation} conversation */
   watchGap({ id, timeline }) {
     const look = () => void (timeline.missingAfter() !== null && this.wantTail(id));
@@ -84,7 +100,7 @@ export class Puller {
   /** Ask for the next pages, as far as the window lets. */
   pump() {
     while (this.parts.line.online && this.#running.size < this.#window) {
-      const request = this.#nextTail() ?? this.#nextOne() ?? this.#nextOlder();
+      const request = this.#nextTail() ?? this.#nextOne() ?? this.#nextFetch() ?? this.#nextOlder();
       if (!request) return;
       this.#ask(request);
     }
@@ -104,11 +120,16 @@ export class Puller {
   page(event) {
     const request = this.#finish(event.ref);
     if (!request) return;
-    const { lastSeq, limit, askedMs } = request;
+    const { lastSeq, limit, askedMs, answer } = request;
     const isQuick = this.parts.now() - askedMs <= QUICK_MS;
     this.#window = isQuick ? Math.min(WINDOW_MAX, this.#window + GROWTH) : Math.max(1, this.#window >> 1);
     if (request.looks) {
       this.owner.looked(event);
+      return this.pump();
+    }
+    if (answer) {
+      this.#fetches.delete(answer);
+      answer.resolve(event);
       return this.pump();
     }
     const conversation = this.owner.find(event.conversationId);
@@ -125,7 +146,7 @@ export class Puller {
   error(event) {
     const request = this.#finish(event.ref);
     if (!request) return false;
-    const { conversationId, limit, lastSeq, looks } = request;
+    const { conversationId, limit, lastSeq, looks, answer } = request;
     if (event.retryable) {
       this.#window = 1;
       const again = looks ? () => this.wantOne(conversationId, lastSeq + 1) : limit === undefined ? () => this.wantTail(conversationId) : () => this.pump();
@@ -134,6 +155,12 @@ export class Puller {
     }
     if (looks) {
       this.owner.gone(conversationId, lastSeq + 1);
+      this.pump();
+      return true;
+    }
+    if (answer) {
+      this.#fetches.delete(answer);
+      answer.reject(errorOf(event));
       this.pump();
       return true;
     }
@@ -178,6 +205,12 @@ export class Puller {
       this.#wantsOne.delete(key);
       return { conversationId, lastSeq: seq - 1, limit: 1, history: true, looks: true };
     }
+    return null;
+  }
+
+  /** @returns {Request | null} */
+  #nextFetch() {
+    for (const request of this.#fetches.values()) if (!this.#runningFor(request.conversationId)) return request;
     return null;
   }
 

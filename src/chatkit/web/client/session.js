@@ -11,13 +11,12 @@ import { Cursors } from "./cursors.js";
 import { describe, Directory } from "./directory.js";
 import { ChatError, errorOf } from "./errors.js";
 import { Keeper } from "./keeper.js";
-import { KEPT_MAX_READING, Logs } from "./logs.js";
+import { Logs } from "./logs.js";
 import { Outbox } from "./outbox.js";
 import { Requests } from "./requests.js";
 import { keyOf } from "./resend.js";
 import { checkedPayload, PAYLOAD_BYTES_MAX } from "./validate.js";
 
-const OLDER_COUNT = 200;
 const TYPING_EVERY_MS = 3_000;
 const CONVERSATIONS_MAX = 20_000;
 const PRESENCE_REF = "presence"; // refused where presence is off, which is no news to the app
@@ -220,13 +219,6 @@ export class Session {
       this.directory.details(conversation);
     }
     this.parts.changed();
-  }
-
-  /** Fetch more of the past. Returns false if no more fits into memory. @param {Conversation} conversation */
-  loadOlder(conversation, count = OLDER_COUNT) {
-    if (conversation.timeline.shown().length >= KEPT_MAX_READING) return false;
-    this.logs.puller.wantOlder(conversation.id, count);
-    return true;
   }
 
   /** Whether the newest message is in view. While the user reads the past of the first conversation, more of it is kept. @param {boolean} atEnd */

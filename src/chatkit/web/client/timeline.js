@@ -254,6 +254,11 @@ export class Timeline {
     return known;
   }
 
+  /** What there is to read of entries of this log, held or not, likewise. @param {Message[]} entries */
+  readableAmong(entries) {
+    return readableOf(entries.map((entry) => this.#withoutRecalled(entry)), this.shown());
+  }
+
   /** How many people's messages of others lie after `readSeq`, as far as loaded. @param {number} readSeq @param {string} userId */
   unread(readSeq, userId) {
     let count = 0;
@@ -406,11 +411,13 @@ function tombstone({ conversationId, epoch, messageId, seq, senderId, serverTs, 
   return { conversationId, epoch, messageId, seq, senderId, serverTs, payload, ...(clientMsgId !== undefined && { clientMsgId }) };
 }
 
-/** Without the entries that only say something of others, and without what is left of recalled edits. @param {Message[]} shown */
-function readableOf(shown) {
-  const emptied = new Set(shown.flatMap((entry) => recalledSeqs(entry).slice(1)));
-  const messages = shown.filter(({ seq, payload }) => !SAYS_OF_OTHERS.has(payload.type) && !emptied.has(seq));
-  return marked(messages, shown);
+/** Without the entries that only say something of others, and without what is left of recalled edits.
+ * @param {Message[]} entries @param {Message[]} [others] say something of them too */
+function readableOf(entries, others = []) {
+  const saying = [...entries, ...others];
+  const emptied = new Set(saying.flatMap((entry) => recalledSeqs(entry).slice(1)));
+  const messages = entries.filter(({ seq, payload }) => !SAYS_OF_OTHERS.has(payload.type) && !emptied.has(seq));
+  return marked(messages, saying);
 }
 
 /** @param {Message[]} entries @returns {Map<number, string>} */

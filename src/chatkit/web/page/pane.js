@@ -29,7 +29,7 @@ export class Pane {
     this.atEnd = true;
     byId("back").addEventListener("click", back);
     byId("about").addEventListener("click", ({ currentTarget }) => this.#actions.ofConversation(this.#conversation, currentTarget));
-    byId("older").addEventListener("click", () => this.#loadOlder(this.#conversation).catch((error) => toast(error.message)));
+    byId("older").addEventListener("click", () => this.#loadOlder().catch((error) => toast(error.message)));
     byId("to-end").addEventListener("click", () => this.toEnd());
     byId("scroller").addEventListener("scroll", () => this.#scrolled());
     byId("log").addEventListener("click", (event) => this.#acted(event));
@@ -95,8 +95,7 @@ export class Pane {
     const { id } = this.#conversation;
     const find = () => (this.#conversation?.id === id ? document.querySelector(`#log .message[data-seq="${seq}"]`) : null);
     for (let page = 0; page < SEEK_PAGES_MAX && find() === null && this.#conversation?.id === id; page += 1) {
-      const older = await this.#client.history(id, { beforeSeq: this.#conversation.messages[0]?.seq, limit: OLDER_COUNT });
-      if (older.length === 0) break;
+      if (!(await this.#grow())) break;
     }
     const row = find();
     if (row === null) return toast("That message is not here, or too far back to be shown.");
@@ -107,10 +106,18 @@ export class Pane {
     row.addEventListener("animationend", () => row.classList.remove("found"), { once: true });
   }
 
-  async #loadOlder({ id, messages }) {
-    const older = await this.#client.history(id, { beforeSeq: messages[0]?.seq, limit: OLDER_COUNT });
-    const isFull = older.length === 0 && this.#client.online && this.#client.conversation(id)?.hasOlder;
+  async #loadOlder() {
+    const conversation = this.#conversation;
+    const isFull = !(await this.#grow()) && this.#client.online && conversation.hasOlder;
     if (isFull) toast("No more messages fit into this tab.");
+  }
+
+  /** Bring older messages into the open conversation. Resolves to whether there are any more than before. */
+  async #grow() {
+    const conversation = this.#conversation;
+    const [first] = conversation.messages;
+    await this.#client.history(conversation.id, { beforeSeq: first?.seq, limit: OLDER_COUNT });
+    return conversation.messages[0]?.seq < (first?.seq ?? Infinity);
   }
 
   // --- the keyboard: one stop for all messages, arrows between them, Enter for what can be done ---

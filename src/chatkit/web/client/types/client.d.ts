@@ -202,8 +202,8 @@ export declare class ChatClient extends HttpClient {
      */
     cancel(conversationId: string, clientMsgId: string): "CANCELLED" | "MAY_BE_SENT" | "UNKNOWN";
     /**
-     * Messages of the past, ascending: the newest `limit` below `beforeSeq`, or of all. Fetches what is not here; offline it gives
-     * what is here, which may be fewer.
+     * Messages of the past, ascending: the newest `limit` below `beforeSeq`, or of all. Fetches what is not here, and keeps of it what
+     * fits beside the conversation's `messages`; offline it gives what is here, which may be fewer.
      *
      * @param {string} conversationId
      * @param {{beforeSeq?: number, limit?: number}} [options] `limit`: 1 to 1,000, 50 by default

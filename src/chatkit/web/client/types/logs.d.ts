@@ -3,7 +3,6 @@ export type WireEvent = import("./types.js").WireEvent;
 export type Conversation = import("./conversation.js").Conversation;
 import { OpenStreams } from "./open_streams.js";
 import { Puller } from "./puller.js";
-export declare const KEPT_MAX_READING = 10000;
 export declare class Logs {
     #private;
     parts: import("./types.js").Ports & {
@@ -62,6 +61,8 @@ export declare class Logs {
     fill(conversation: Conversation): void;
     /** Keep the newest entries; older ones are there to be loaded again. @param {Conversation} conversation */
     trim(conversation: Conversation): void;
+    /** Whether more of the past would be kept. @param {Conversation} conversation */
+    hasRoom(conversation: Conversation): boolean;
     /** An open stream grew. @param {WireEvent} event */
     grew(event: WireEvent): void;
 }

@@ -7,6 +7,11 @@ export type Request = {
     limit?: number;
     history?: boolean;
     looks?: boolean;
+    answer?: Answer;
+};
+export type Answer = {
+    resolve: (page: WireEvent | null) => void;
+    reject: (error: unknown) => void;
 };
 export declare class Puller {
     #private;
@@ -49,6 +54,9 @@ export declare class Puller {
     wantOlder(conversationId: string, count: number): void;
     /** Look at one message as it is now. @param {string} conversationId @param {number} seq */
     wantOne(conversationId: string, seq: number): void;
+    /** A page of the past for the caller alone; null if the connection is lost before it comes. Needs a connection.
+     * @param {string} conversationId @param {number} lastSeq @param {number} limit @returns {Promise<WireEvent | null>} */
+    fetch(conversationId: string, lastSeq: number, limit: number): Promise<WireEvent | null>;
     /** After a push: pull if a hole is still there in a moment, for pushes may be on their way. @param {Conversation} conversation */
     watchGap({ id, timeline }: Conversation): void;
     /** Ask for the next pages, as far as the window lets. */

@@ -98,8 +98,6 @@ export declare class Session {
     typing(conversationId: string): void;
     /** One conversation (or none) goes before all others, and the past that fills a pane is fetched. @param {string | null} conversationId */
     select(conversationId: string | null): void;
-    /** Fetch more of the past. Returns false if no more fits into memory. @param {Conversation} conversation */
-    loadOlder(conversation: Conversation, count?: number): boolean;
     /** Whether the newest message is in view. While the user reads the past of the first conversation, more of it is kept. @param {boolean} atEnd */
     viewing(atEnd: boolean): void;
     /** The user has read up to here, or all that is loaded. Said now or once there is a connection. @param {string} conversationId @param {number} [upToSeq] */

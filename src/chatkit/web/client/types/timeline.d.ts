@@ -117,6 +117,8 @@ export declare class Timeline {
     shown(own?: string | null): import("./types.js").Message[];
     /** What there is to read, ascending: messages as they read now, and members that come and go. @param {string | null} [own] */
     readable(own?: string | null): import("./types.js").Message[];
+    /** What there is to read of entries of this log, held or not, likewise. @param {Message[]} entries */
+    readableAmong(entries: Message[]): import("./types.js").Message[];
     /** How many people's messages of others lie after `readSeq`, as far as loaded. @param {number} readSeq @param {string} userId */
     unread(readSeq: number, userId: string): number;
     /** How many entries of others after `readSeq` mention this user, as far as loaded: messages, and edits that add them.
