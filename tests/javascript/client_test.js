@@ -315,6 +315,24 @@ export const tests = {
     equal([w.client.status.state, w.client.me, w.said()], ["refused", "u-1", []]);
   },
 
+  async "where nobody says who this is, the first one who is welcomed is, and nobody else gets what they wrote"() {
+    const w = await world({ token: null, userId: undefined });
+    await w.connect(heads(0));
+    w.socket().breaks(1006);
+    w.client.send("c-1", "for u-1 only").catch(() => {});
+    await shortly();
+    w.advance(1_000);
+    w.socket().opens();
+    w.socket().says({ ...WELCOME, userId: "u-9" }, heads(0));
+    equal([w.client.status.state, w.client.me, w.said()], ["refused", "u-1", []]);
+  },
+
+  async "where nobody says who this is, a store is left alone: what it has may be somebody else's"() {
+    const store = Object.assign(new MemoryStore(), { open: () => Promise.reject(new Error("it was opened")) });
+    const w = await world({ token: null, userId: undefined, store });
+    equal([w.told, w.client.keeps, w.client.status.state], [[], false, "connecting"]);
+  },
+
   async "a closed client answers whoever waits, and takes nothing more"() {
     const w = await world();
     const sent = w.client.send("c-1", "hello");

@@ -32,7 +32,8 @@ const HISTORY_MAX = 1_000;
  *   out or null: the browser's cookies are the login
  * @property {string} [userId] who the token is for; needed to keep anything where it is no JWT with a `sub`
  * @property {string} [deviceId] left out: the token's, else one for this tab that outlives it
- * @property {import("./types.js").LocalStore} [store] left out: IndexedDB where the browser lets, else memory
+ * @property {import("./types.js").LocalStore} [store] left out: IndexedDB where the browser lets, else memory; not used where nobody
+ *   says who the user is
  * @property {typeof WebSocket} [WebSocket] for tests and other hosts
  * @property {typeof fetch} [fetch] likewise; uploads go by it too then, and tell of no progress on the way
  * @property {import("./types.js").Ports} [ports] clock, chance and timers, likewise
@@ -430,16 +431,16 @@ export class ChatClient extends HttpClient {
       deviceId,
       tokens,
       WebSocket: this.#options.WebSocket ?? WebSocket,
-      onState: (status) => this.#onState(status, userId),
+      onState: (status) => this.#onState(status),
       onEvent: (event) => this.#session.onEvent(event),
     });
     this.#undo.push(watchBrowser(this.#connection));
     this.#connection.open();
   }
 
-  /** @param {import("./types.js").Status} status @param {string} userId */
-  #onState(status, userId) {
-    const isOther = status.welcome !== undefined && userId !== "" && status.welcome.userId !== userId;
+  /** What is here belongs to whom the app or the token named, else to the first who was welcomed. @param {import("./types.js").Status} status */
+  #onState(status) {
+    const isOther = status.welcome !== undefined && this.me !== "" && status.welcome.userId !== this.me;
     if (!isOther) return this.#session.onState(status);
     this.#connection?.stop();
     this.#session.onState({ state: "refused", code: 1008, reason: `the server calls this user ${status.welcome?.userId}` });

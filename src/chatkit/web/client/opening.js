@@ -56,7 +56,8 @@ export async function whoIs(token, base, { userId: saidUser, deviceId: saidDevic
 }
 
 /**
- * The store of this user on this device and what it has; one in memory, with the `error`, where the browser keeps nothing.
+ * The store of this user on this device and what it has; one in memory where nobody says who the user is, for what is kept then may
+ * be somebody else's, and, with the `error`, where the browser keeps nothing.
  *
  * @param {LocalStore | undefined} wished
  * @param {URL} base
@@ -64,7 +65,8 @@ export async function whoIs(token, base, { userId: saidUser, deviceId: saidDevic
  * @param {string} deviceId
  */
 export async function openedStore(wished, base, userId, deviceId) {
-  const store = wished ?? (userId !== "" && allowed(() => globalThis.indexedDB) ? new IndexedDbStore() : new MemoryStore());
+  const isKept = userId !== "" && (wished !== undefined || allowed(() => globalThis.indexedDB) !== null);
+  const store = isKept ? (wished ?? new IndexedDbStore()) : new MemoryStore();
   try {
     return { store, loaded: await store.open(`${base.href} ${userId} ${deviceId}`) };
   } catch (cause) {

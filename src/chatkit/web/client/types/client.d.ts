@@ -28,7 +28,8 @@ export type Options = {
      */
     deviceId?: string;
     /**
-     * left out: IndexedDB where the browser lets, else memory
+     * left out: IndexedDB where the browser lets, else memory; not used where nobody
+     * says who the user is
      */
     store?: import("./types.js").LocalStore;
     /**
@@ -51,7 +52,8 @@ export type Options = {
  *   out or null: the browser's cookies are the login
  * @property {string} [userId] who the token is for; needed to keep anything where it is no JWT with a `sub`
  * @property {string} [deviceId] left out: the token's, else one for this tab that outlives it
- * @property {import("./types.js").LocalStore} [store] left out: IndexedDB where the browser lets, else memory
+ * @property {import("./types.js").LocalStore} [store] left out: IndexedDB where the browser lets, else memory; not used where nobody
+ *   says who the user is
  * @property {typeof WebSocket} [WebSocket] for tests and other hosts
  * @property {typeof fetch} [fetch] likewise; uploads go by it too then, and tell of no progress on the way
  * @property {import("./types.js").Ports} [ports] clock, chance and timers, likewise

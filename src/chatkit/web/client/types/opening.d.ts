@@ -30,7 +30,8 @@ export declare function whoIs(token: string | null, base: URL, { userId: saidUse
     release: () => void;
 }>;
 /**
- * The store of this user on this device and what it has; one in memory, with the `error`, where the browser keeps nothing.
+ * The store of this user on this device and what it has; one in memory where nobody says who the user is, for what is kept then may
+ * be somebody else's, and, with the `error`, where the browser keeps nothing.
  *
  * @param {LocalStore | undefined} wished
  * @param {URL} base
