@@ -333,6 +333,20 @@ export const tests = {
     equal([w.told, w.client.keeps, w.client.status.state], [[], false, "connecting"]);
   },
 
+  async "what is sent before the start is over is answered by the end, and kept nowhere"() {
+    const kept = [];
+    const store = Object.assign(new MemoryStore(), { addPending: (send) => kept.push(send) });
+    for (const token of ["t", () => new Promise(() => {})]) {
+      const client = new ChatClient({ url: "http://chat.test/", token, deviceId: "phone", store, ports: clock().ports });
+      const message = { conversationId: "c-1", messageId: "m-1", seq: 1 };
+      const asked = [client.send("c-1", "hello"), client.stream("c-1"), client.edit(message, "better"), client.react(message, "👍")].map(rejects);
+      client.close();
+      equal((await Promise.all(asked)).map(({ code }) => code), ["CLOSED", "CLOSED", "CLOSED", "CLOSED"]);
+      await shortly();
+      equal([kept, client.pending()], [[], []]);
+    }
+  },
+
   async "a closed client answers whoever waits, and takes nothing more"() {
     const w = await world();
     const sent = w.client.send("c-1", "hello");

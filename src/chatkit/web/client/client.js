@@ -217,7 +217,8 @@ export class ChatClient extends HttpClient {
   // --- what to do ---
 
   /**
-   * Send a message. It is kept and queued when this returns, in the order of the calls; the promise is for its answer.
+   * Send a message. It is kept and queued when this returns, or once `start` is over, in the order of the calls; the promise is for its
+   * answer.
    *
    * @param {string} conversationId
    * @param {string | Payload} message a text, or a payload such as `{ type: "CUSTOM", schema, data, fallbackText }`
@@ -226,16 +227,20 @@ export class ChatClient extends HttpClient {
    *   the sending
    * @returns {Promise<Sent>} stored on the server
    * @throws {ChatError} refused for good; HELD: a moderator looks at it first; STORAGE, QUEUE_FULL, BAD_REQUEST, TOO_LARGE: not
-   *   queued; CLOSED: the client was closed, and it stays queued
+   *   queued; CLOSED: the client was closed, and it stays queued, unless that was before `start` was over
    */
   async send(conversationId, message, { replyTo, mentions, clientMsgId = randomId("w-"), signal } = {}) {
     if (replyTo) message = { ...payloadOf(message), replyTo: refOf(replyTo) };
     if (mentions && mentions.length > 0) message = { ...payloadOf(message), mentions: checkedMentions(mentions) };
     checkedId(conversationId, "conversationId");
     checkedClientMsgId(clientMsgId);
-    if (this.#isClosed) throw closedError();
     signal?.throwIfAborted();
-    const outcome = this.#session.me === "" ? this.start().then(() => this.#session.send(conversationId, message, clientMsgId)) : this.#session.send(conversationId, message, clientMsgId);
+    const ended = this.http.ended.signal;
+    const queue = () => {
+      ended.throwIfAborted();
+      return this.#session.send(conversationId, message, clientMsgId);
+    };
+    const outcome = this.#session.me === "" ? unlessAborted(this.start().then(queue), ended) : queue();
     return signal === undefined ? outcome : unlessAborted(outcome, signal);
   }
 

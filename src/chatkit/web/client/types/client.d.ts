@@ -114,7 +114,8 @@ export declare class ChatClient extends HttpClient {
      */
     events(): AsyncIterable<ChatEvent> & AsyncIterator<ChatEvent, undefined>;
     /**
-     * Send a message. It is kept and queued when this returns, in the order of the calls; the promise is for its answer.
+     * Send a message. It is kept and queued when this returns, or once `start` is over, in the order of the calls; the promise is for its
+     * answer.
      *
      * @param {string} conversationId
      * @param {string | Payload} message a text, or a payload such as `{ type: "CUSTOM", schema, data, fallbackText }`
@@ -123,7 +124,7 @@ export declare class ChatClient extends HttpClient {
      *   the sending
      * @returns {Promise<Sent>} stored on the server
      * @throws {ChatError} refused for good; HELD: a moderator looks at it first; STORAGE, QUEUE_FULL, BAD_REQUEST, TOO_LARGE: not
-     *   queued; CLOSED: the client was closed, and it stays queued
+     *   queued; CLOSED: the client was closed, and it stays queued, unless that was before `start` was over
      */
     send(conversationId: string, message: string | Payload, { replyTo, mentions, clientMsgId, signal }?: {
         replyTo?: Named;
