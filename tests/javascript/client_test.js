@@ -347,6 +347,37 @@ export const tests = {
     }
   },
 
+  async "who is refused or closes while the connection tells how it is stays so, and nothing runs on"() {
+    const w = await world();
+    w.socket().opens();
+    w.socket().says({ ...WELCOME, userId: "u-9" });
+    equal([w.client.status.state, w.waits()], ["refused", []]);
+    w.advance(600_000);
+    equal([w.client.status.state, w.sockets.length], ["refused", 1]);
+
+    for (const state of ["connecting", "online", "waiting"]) {
+      const w = await world();
+      if (state === "connecting") w.socket().breaks(1006);
+      w.client.addEventListener("status", ({ detail }) => detail.status.state === state && w.client.close());
+      if (state === "connecting") w.client.reconnect();
+      else await w.connect(heads(0));
+      w.socket().breaks(1006);
+      equal([w.client.status.state, w.waits()], ["stopped", []], `closed while ${state}`);
+      const { length } = w.socket().sent;
+      w.socket().opens();
+      equal(w.socket().sent.length, length, `closed while ${state}`);
+    }
+  },
+
+  async "reconnecting while the connection tells that it waits makes one"() {
+    const w = await world();
+    w.client.addEventListener("status", ({ detail }) => detail.status.state === "waiting" && w.client.reconnect());
+    w.socket().breaks(1006);
+    await w.connect(heads(0));
+    w.advance(10_000);
+    equal([w.client.status.state, w.sockets.length], ["online", 2]);
+  },
+
   async "a closed client answers whoever waits, and takes nothing more"() {
     const w = await world();
     const sent = w.client.send("c-1", "hello");

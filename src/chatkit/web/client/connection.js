@@ -123,12 +123,12 @@ export class Connection {
 
   #connect() {
     this.#drop();
-    this.#become("connecting");
     const dialing = (this.#dialing += 1);
     const token = this.#resumeToken === null ? this.#parts.tokens.get() : null;
-    if (!(token instanceof Promise)) return this.#dial(token);
     const still = () => this.#dialing === dialing && this.#state === "connecting" && this.#socket === null;
-    token.then((made) => still() && this.#dial(made), (error) => still() && this.#lost(1006, `no token: ${error.message}`, error));
+    if (!(token instanceof Promise)) this.#dial(token);
+    else token.then((made) => still() && this.#dial(made), (error) => still() && this.#lost(1006, `no token: ${error.message}`, error));
+    this.#become("connecting");
   }
 
   /** @param {string | null} token */
@@ -153,8 +153,8 @@ export class Connection {
 
   /** @param {string} data */
   #received(data) {
-    this.#heard();
     const socket = this.#socket;
+    this.#heard();
     try {
       const frame = JSON.parse(data);
       for (const event of Array.isArray(frame) ? frame : [frame]) if (this.#socket === socket) this.#handle(event);
@@ -196,8 +196,8 @@ export class Connection {
     this.#retryAfterMs = null;
     this.#resumeToken = welcome.resumeToken;
     this.#heartbeatMs = Math.max(HEARTBEAT_MIN_MS, Number(welcome.heartbeatMs) || 0);
-    this.#become("online", { welcome });
     this.#beatLater();
+    this.#become("online", { welcome });
   }
 
   #beatLater() {
@@ -214,9 +214,9 @@ export class Connection {
   /** Find out soon whether the line lives: it is lost unless something comes back. */
   #check() {
     if (this.#socket === null || this.#socket.readyState > this.#parts.WebSocket.OPEN) return this.#lost(1006, "closed unnoticed");
-    this.#become("checking");
     this.#write({ event: "PING" });
     this.#after("check", CHECK_WAIT_MS, () => this.#lost(1006, "no sign of life"));
+    this.#become("checking");
   }
 
   /** @param {number} code @param {string} reason @param {import("./errors.js").ChatError} [error] */
@@ -238,8 +238,8 @@ export class Connection {
     const delay = nextDelay(this.#attempt, this.#parts.random(), this.#retryAfterMs);
     this.#isAskedToWait = (this.#retryAfterMs ?? 0) > 0;
     this.#retryAfterMs = null;
-    this.#become("waiting", { untilMs: this.#parts.now() + delay, code, reason, ...(error && { error }) });
     this.#after("again", delay, () => this.#connect());
+    this.#become("waiting", { untilMs: this.#parts.now() + delay, code, reason, ...(error && { error }) });
   }
 
   /** @param {WireEvent} event */
@@ -254,7 +254,7 @@ export class Connection {
     if (socket) socket.close();
   }
 
-  /** @param {Status["state"]} state @param {Omit<Status, "state">} [details] */
+  /** Tell of it last: who hears it may stop this, or have it connect. @param {Status["state"]} state @param {Omit<Status, "state">} [details] */
   #become(state, details = {}) {
     this.#state = state;
     this.#parts.onState({ state, ...details });
