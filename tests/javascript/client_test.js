@@ -378,6 +378,30 @@ export const tests = {
     equal([w.client.status.state, w.sockets.length], ["online", 2]);
   },
 
+  async "a new token given while it connects is what counts, however far that has come"() {
+    const early = await world();
+    early.client.renew("t-2");
+    early.socket().opens();
+    equal(early.socket().sent.map(({ token }) => token), ["t-2"]);
+
+    const refused = await world();
+    refused.socket().opens();
+    refused.client.renew("t-2");
+    refused.socket().breaks(4101);
+    equal(refused.client.status.state, "waiting");
+    refused.advance(1_000);
+    refused.socket().opens();
+    equal(refused.socket().sent.map(({ token }) => token), ["t-2"]);
+    refused.socket().breaks(4101);
+    equal(refused.client.status.state, "loggedOut", "this one was shown");
+
+    const taken = await world();
+    taken.socket().opens();
+    taken.client.renew("t-2");
+    taken.socket().says(WELCOME);
+    equal(taken.socket().sent.map(({ event, token }) => [event, token]), [["HELLO", "t"], ["AUTH_REFRESH", "t-2"]]);
+  },
+
   async "a closed client answers whoever waits, and takes nothing more"() {
     const w = await world();
     const sent = w.client.send("c-1", "hello");

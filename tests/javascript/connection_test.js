@@ -44,7 +44,7 @@ function connected() {
   const connection = new Connection({
     url: "ws://host/v1/ws",
     deviceId: "d",
-    tokens: { get: () => "t", fresh: () => "t", refused: (token) => world.refused.push(token), renewable: false },
+    tokens: { get: () => "t", held: "t", refused: (token) => world.refused.push(token), renewable: false },
     WebSocket: FakeSocket,
     random: () => 0.5,
     now: () => world.nowMs,

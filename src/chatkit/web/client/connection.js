@@ -58,7 +58,7 @@ export class Connection {
 
   /**
    * @param {import("./types.js").Ports & {url: string, deviceId: string, tokens: Pick<import("./tokens.js").TokenSource,
-   *   "get" | "fresh" | "refused" | "renewable">, onEvent: (event: WireEvent) => void, onState: (status: Status) => void,
+   *   "get" | "held" | "refused" | "renewable">, onEvent: (event: WireEvent) => void, onState: (status: Status) => void,
    *   WebSocket: typeof WebSocket}} parts
    */
   constructor(parts) {
@@ -109,11 +109,13 @@ export class Connection {
     return true;
   }
 
-  /** Show a new token to the open connection, or connect with it. @param {string} token */
+  /** Show a new token to the open connection, or connect with it. One that is on its way shows it as soon as it may.
+   * @param {string} token */
   renew(token) {
+    if (!this.online) return this.open();
     this.#resumeToken = null;
     this.#presented = token;
-    if (!this.send({ event: "AUTH_REFRESH", token })) this.open();
+    this.#write({ event: "AUTH_REFRESH", token });
   }
 
   /** Break the connection and come back: for answers that never arrive. */
@@ -141,8 +143,9 @@ export class Connection {
     this.#after("welcome", WELCOME_WAIT_MS, () => this.#lost(1006, "no welcome"));
   }
 
-  /** @param {string | null} token */
-  #hello(token) {
+  /** @param {string | null} made the token that it was opened with */
+  #hello(made) {
+    const token = this.#parts.tokens.held ?? made;
     this.#triedResume = this.#resumeToken !== null;
     if (!this.#triedResume) this.#presented = token;
     const proof = this.#triedResume ? { resumeToken: this.#resumeToken } : token === null ? {} : { token };
@@ -198,6 +201,8 @@ export class Connection {
     this.#heartbeatMs = Math.max(HEARTBEAT_MIN_MS, Number(welcome.heartbeatMs) || 0);
     this.#beatLater();
     this.#become("online", { welcome });
+    const { held } = this.#parts.tokens;
+    if (this.online && held !== null && held !== this.#presented) this.renew(held);
   }
 
   #beatLater() {
@@ -227,7 +232,8 @@ export class Connection {
     if (next === "refused") return this.#become("refused", { code, reason });
     if (next === "login") this.#resumeToken = null;
     if (next === "login" && (this.online || !this.#triedResume)) this.#parts.tokens.refused(this.#presented);
-    if (next === "login" && !this.#triedResume && !this.#parts.tokens.renewable) return this.#become("loggedOut", { code, reason });
+    const isSpent = !this.#triedResume && !this.#parts.tokens.renewable && this.#parts.tokens.held === this.#presented;
+    if (next === "login" && isSpent) return this.#become("loggedOut", { code, reason });
     this.#again(code, reason, error);
   }
 

@@ -28,6 +28,11 @@ export class TokenSource {
     return typeof this.#token === "function";
   }
 
+  /** The token in hand, be it old; null where there is none, and where the browser's cookies are the login. */
+  get held() {
+    return typeof this.#token === "function" ? this.#held : this.#token;
+  }
+
   /** A new fixed token, in place of whatever there was. @param {string} token */
   replace(token) {
     this.#token = checked(token);

@@ -11,13 +11,13 @@ export declare class Connection {
     #private;
     /**
      * @param {import("./types.js").Ports & {url: string, deviceId: string, tokens: Pick<import("./tokens.js").TokenSource,
-     *   "get" | "fresh" | "refused" | "renewable">, onEvent: (event: WireEvent) => void, onState: (status: Status) => void,
+     *   "get" | "held" | "refused" | "renewable">, onEvent: (event: WireEvent) => void, onState: (status: Status) => void,
      *   WebSocket: typeof WebSocket}} parts
      */
     constructor(parts: import("./types.js").Ports & {
         url: string;
         deviceId: string;
-        tokens: Pick<import("./tokens.js").TokenSource, "get" | "fresh" | "refused" | "renewable">;
+        tokens: Pick<import("./tokens.js").TokenSource, "get" | "held" | "refused" | "renewable">;
         onEvent: (event: WireEvent) => void;
         onState: (status: Status) => void;
         WebSocket: typeof WebSocket;
@@ -36,7 +36,8 @@ export declare class Connection {
     wake(): void;
     /** Send one event if online; returns whether it was handed to the socket. @param {WireEvent} event */
     send(event: WireEvent): boolean;
-    /** Show a new token to the open connection, or connect with it. @param {string} token */
+    /** Show a new token to the open connection, or connect with it. One that is on its way shows it as soon as it may.
+     * @param {string} token */
     renew(token: string): void;
     /** Break the connection and come back: for answers that never arrive. */
     restart(): void;

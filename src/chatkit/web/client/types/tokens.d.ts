@@ -6,6 +6,8 @@ export declare class TokenSource {
     constructor(token: Token, ports: Pick<import("./types.js").Ports, "now" | "setTimeout" | "clearTimeout">);
     /** Whether asking again can give another token. */
     get renewable(): boolean;
+    /** The token in hand, be it old; null where there is none, and where the browser's cookies are the login. */
+    get held(): string | null;
     /** A new fixed token, in place of whatever there was. @param {string} token */
     replace(token: string): void;
     /** A token for now; null where the browser's cookies are the login. A promise only if it must be asked for. */
