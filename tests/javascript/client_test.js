@@ -402,6 +402,45 @@ export const tests = {
     equal(taken.socket().sent.map(({ event, token }) => [event, token]), [["HELLO", "t"], ["AUTH_REFRESH", "t-2"]]);
   },
 
+  async "a token that comes late opens nothing that was closed, or that another tab took over"() {
+    for (const end of [(w) => w.client.close(), (w) => w.socket().breaks(4201)]) {
+      const given = ["t-1"];
+      let give;
+      const w = await world({ token: () => given.pop() ?? new Promise((resolve) => (give = resolve)) });
+      await w.connect(heads(0), { event: "TOKEN_EXPIRING", expiresTs: 1 });
+      end(w);
+      const { state } = w.client.status;
+      give("t-2");
+      await shortly();
+      equal([w.client.status.state, w.sockets.length], [state, 1]);
+    }
+  },
+
+  async "a token that comes while there is no connection is shown to the next one"() {
+    const given = ["t-1"];
+    let give;
+    const w = await world({ token: () => given.pop() ?? new Promise((resolve) => (give = resolve)) });
+    await w.connect(heads(0), { event: "TOKEN_EXPIRING", expiresTs: 1 });
+    w.socket().breaks(1006);
+    give("t-2");
+    await shortly();
+    equal([w.client.status.state, w.sockets.length], ["waiting", 1]);
+    await w.connect(heads(0));
+    equal(w.socket().sent.map(({ event, resumeToken, token }) => [event, resumeToken ?? token]), [["HELLO", "r-1"], ["AUTH_REFRESH", "t-2"]]);
+  },
+
+  async "a new token takes nothing back from another tab, and a closed client stays closed whatever is asked"() {
+    const w = await world();
+    await w.connect(heads(0));
+    w.socket().breaks(4201);
+    w.client.renew("t-2");
+    equal([w.client.status.state, w.sockets.length], ["replaced", 1]);
+    w.client.close();
+    w.client.renew("t-3");
+    w.client.reconnect();
+    equal([w.client.status.state, w.sockets.length], ["stopped", 1]);
+  },
+
   async "a closed client answers whoever waits, and takes nothing more"() {
     const w = await world();
     const sent = w.client.send("c-1", "hello");

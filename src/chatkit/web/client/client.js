@@ -67,14 +67,13 @@ export class ChatClient extends HttpClient {
     super(options);
     this.#options = options;
     const client = this;
-    /** @type {import("./types.js").Line & {renew: (token: string) => void}} */
+    /** @type {import("./types.js").Line} */
     const line = {
       get online() {
         return client.#connection?.online ?? false;
       },
       send: (event) => this.#connection?.send(event) ?? false,
       restart: () => this.#connection?.restart(),
-      renew: (fresh) => this.#connection?.renew(fresh),
     };
     this.#session = new Session({
       ...this.http.ports,
@@ -113,6 +112,7 @@ export class ChatClient extends HttpClient {
     this.#feed.close();
     this.http.ended.abort(closedError());
     this.#connection?.stop();
+    this.#connection = null; // whatever comes late, such as a token, finds none to open
     this.#session.keeper.flush();
     this.#session.outbox.release(closedError());
     for (const undo of this.#undo.splice(0)) undo();
@@ -134,13 +134,14 @@ export class ChatClient extends HttpClient {
     }
   }
 
-  /** A new token in place of the former one, for the connection that is open or the next one. @param {string} token */
+  /** A new token in place of the former one, for the connection that is open or the next one; after `loggedOut` it connects.
+   * @param {string} token */
   renew(token) {
     this.http.tokens.replace(token);
     this.#connection?.renew(token);
   }
 
-  /** Connect now instead of later; also after `replaced`, `loggedOut` and `refused`. */
+  /** Connect now instead of later; also after `replaced`, `loggedOut` and `refused`. After `close` it is nothing. */
   reconnect() {
     if (this.status.state === "waiting") this.#connection?.hurry();
     else this.#connection?.open();
@@ -455,7 +456,7 @@ export class ChatClient extends HttpClient {
   #tokenExpiring(expiresTs) {
     if (!this.http.tokens.renewable) return this.#feed.emit({ type: "tokenexpiring", expiresTs });
     Promise.resolve(this.http.tokens.fresh()).then(
-      (token) => token !== null && this.#connection?.renew(token),
+      (token) => token !== null && this.#connection?.present(token),
       (error) => this.#feed.emit({ type: "error", error }), // another one is asked for once this one has ended
     );
   }

@@ -109,10 +109,16 @@ export class Connection {
     return true;
   }
 
-  /** Show a new token to the open connection, or connect with it. One that is on its way shows it as soon as it may.
-   * @param {string} token */
+  /** The app has a new token: show it, or connect with it where that was waited for. One that was replaced, refused or stopped is not
+   * opened by it. @param {string} token */
   renew(token) {
-    if (!this.online) return this.open();
+    if (this.#state === "waiting" || this.#state === "loggedOut") this.open();
+    else this.present(token);
+  }
+
+  /** Show a new token to the open connection; one that opens later shows the token that is held then. @param {string} token */
+  present(token) {
+    if (!this.online) return;
     this.#resumeToken = null;
     this.#presented = token;
     this.#write({ event: "AUTH_REFRESH", token });
@@ -202,7 +208,7 @@ export class Connection {
     this.#beatLater();
     this.#become("online", { welcome });
     const { held } = this.#parts.tokens;
-    if (this.online && held !== null && held !== this.#presented) this.renew(held);
+    if (held !== null && held !== this.#presented) this.present(held);
   }
 
   #beatLater() {

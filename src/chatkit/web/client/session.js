@@ -43,7 +43,7 @@ export class Session {
   typedAtMs = new Map();
 
   /**
-   * @param {import("./types.js").Ports & {connection: import("./types.js").Line & {renew: (token: string) => void},
+   * @param {import("./types.js").Ports & {connection: import("./types.js").Line,
    *   api: Pick<import("./api.js").Api, "conversations" | "conversation" | "receipts" | "createConversation">,
    *   store: Pick<import("./types.js").LocalStore, "save" | "addPending" | "removePending">,
    *   emit: (type: string, detail: any) => void, changed: () => void,

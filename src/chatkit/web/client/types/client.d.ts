@@ -80,9 +80,10 @@ export declare class ChatClient extends HttpClient {
     close(): void;
     /** Close, and delete the messages that this browser keeps, as for signing out; what is pending stays until it is sent. */
     forget(): Promise<void>;
-    /** A new token in place of the former one, for the connection that is open or the next one. @param {string} token */
+    /** A new token in place of the former one, for the connection that is open or the next one; after `loggedOut` it connects.
+     * @param {string} token */
     renew(token: string): void;
-    /** Connect now instead of later; also after `replaced`, `loggedOut` and `refused`. */
+    /** Connect now instead of later; also after `replaced`, `loggedOut` and `refused`. After `close` it is nothing. */
     reconnect(): void;
     /** The user's id; "" before it is known. */
     get me(): string;

@@ -36,9 +36,11 @@ export declare class Connection {
     wake(): void;
     /** Send one event if online; returns whether it was handed to the socket. @param {WireEvent} event */
     send(event: WireEvent): boolean;
-    /** Show a new token to the open connection, or connect with it. One that is on its way shows it as soon as it may.
-     * @param {string} token */
+    /** The app has a new token: show it, or connect with it where that was waited for. One that was replaced, refused or stopped is not
+     * opened by it. @param {string} token */
     renew(token: string): void;
+    /** Show a new token to the open connection; one that opens later shows the token that is held then. @param {string} token */
+    present(token: string): void;
     /** Break the connection and come back: for answers that never arrive. */
     restart(): void;
 }

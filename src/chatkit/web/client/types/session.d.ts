@@ -15,9 +15,7 @@ import { Requests } from "./requests.js";
 export declare class Session {
     #private;
     parts: import("./types.js").Ports & {
-        connection: import("./types.js").Line & {
-            renew: (token: string) => void;
-        };
+        connection: import("./types.js").Line;
         api: Pick<import("./api.js").Api, "conversations" | "conversation" | "receipts" | "createConversation">;
         store: Pick<import("./types.js").LocalStore, "save" | "addPending" | "removePending">;
         emit: (type: string, detail: any) => void;
@@ -53,16 +51,14 @@ export declare class Session {
     /** @type {Map<string, number>} by conversation */
     typedAtMs: Map<string, number>;
     /**
-     * @param {import("./types.js").Ports & {connection: import("./types.js").Line & {renew: (token: string) => void},
+     * @param {import("./types.js").Ports & {connection: import("./types.js").Line,
      *   api: Pick<import("./api.js").Api, "conversations" | "conversation" | "receipts" | "createConversation">,
      *   store: Pick<import("./types.js").LocalStore, "save" | "addPending" | "removePending">,
      *   emit: (type: string, detail: any) => void, changed: () => void,
      *   tokenExpiring: (expiresTs: number) => void}} parts `emit` tells the app; `changed()` after any change of state
      */
     constructor(parts: import("./types.js").Ports & {
-        connection: import("./types.js").Line & {
-            renew: (token: string) => void;
-        };
+        connection: import("./types.js").Line;
         api: Pick<import("./api.js").Api, "conversations" | "conversation" | "receipts" | "createConversation">;
         store: Pick<import("./types.js").LocalStore, "save" | "addPending" | "removePending">;
         emit: (type: string, detail: any) => void;
