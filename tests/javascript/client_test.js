@@ -441,6 +441,19 @@ export const tests = {
     equal([w.client.status.state, w.sockets.length], ["stopped", 1]);
   },
 
+  async "closing when the beginning tells what is wrong ends it"() {
+    const store = Object.assign(new MemoryStore(), { open: () => Promise.reject(new Error("denied")) });
+    const WebSocket = class extends EventTarget {
+      close() {}
+    };
+    for (const [token, userId] of [["t", "u-1"], [() => "", undefined]]) {
+      const client = new ChatClient({ url: "http://chat.test/", token, userId, deviceId: "phone", store, ports: clock().ports, WebSocket });
+      client.addEventListener("error", () => client.close());
+      await client.start();
+      equal(client.status.state === "connecting", false);
+    }
+  },
+
   async "a closed client answers whoever waits, and takes nothing more"() {
     const w = await world();
     const sent = w.client.send("c-1", "hello");

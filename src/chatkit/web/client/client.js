@@ -429,7 +429,6 @@ export class ChatClient extends HttpClient {
     }
     this.#undo.push(release);
     this.#store = store;
-    if (error) this.#feed.emit({ type: "error", error });
     this.#session.restore(userId, loaded);
     this.#connection = new Connection({
       ...ports,
@@ -442,6 +441,7 @@ export class ChatClient extends HttpClient {
     });
     this.#undo.push(watchBrowser(this.#connection));
     this.#connection.open();
+    if (error) this.#feed.emit({ type: "error", error });
   }
 
   /** What is here belongs to whom the app or the token named, else to the first who was welcomed. @param {import("./types.js").Status} status */

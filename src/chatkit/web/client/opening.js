@@ -26,12 +26,13 @@ export async function firstToken(tokens, ports, { userId, waits, ended }) {
       const error = /** @type {ChatError} */ (cause);
       if (ended.aborted || userId !== undefined) return null;
       const delayMs = nextDelay(attempt, ports.random());
-      waits({ state: "waiting", untilMs: ports.now() + delayMs, code: 1006, reason: `no token: ${error.message}`, error });
-      await new Promise((resolve) => {
+      const waited = new Promise((resolve) => {
         const done = () => resolve(ended.removeEventListener("abort", done));
         ports.setTimeout(done, delayMs);
         ended.addEventListener("abort", done);
       });
+      waits({ state: "waiting", untilMs: ports.now() + delayMs, code: 1006, reason: `no token: ${error.message}`, error });
+      await waited;
       if (ended.aborted) return null;
     }
   }
