@@ -9,7 +9,17 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from chatkit import ChatClient, MessageEdited, MessageRecalled, MessageReceived, StreamEndedError, StreamGrew
+from chatkit import (
+    ChatClient,
+    ConversationChanged,
+    EpochChanged,
+    MessageEdited,
+    MessageRecalled,
+    MessageReceived,
+    StreamEndedError,
+    StreamGrew,
+)
+from chatkit.client.events import ChatEvent
 from chatkit.client.open_streams import OPEN_MAX, OpenStreams
 from chatkit.client.requests import Requests
 from chatkit.errors import (
@@ -399,6 +409,30 @@ async def test_who_starts_later_follows_what_history_shows_open(chat_client: Dev
             assert (await grown_to(again, "abcd"))[-1] == "abcd"
 
 
+@pytest.mark.parametrize(
+    ("change", "values"),
+    [
+        ("set_title", ["Denmark"]),
+        ("transfer_ownership", ["ben"]),
+        ("set_role", ["ben", "ADMIN"]),
+        ("set_history", ["FROM_START"]),
+    ],
+)
+async def test_what_changes_of_its_conversation_leaves_it_open(
+    chat_server: ChatServer, chat_client: Devices, group: str, change: str, values: list[str]
+) -> None:
+    async with chat_client("ann") as ann, chat_client("ben") as ben:
+        await ben.wait_connected()
+        async with ann.stream(group) as stream:
+            await stream.write("To")
+            await grown_to(ben, "To")
+            await getattr(chat_server, change)(group, *values)
+            await anyio.sleep(1)
+            assert (await last(ben)).text == "To"
+            await stream.write(" be")
+            assert await grown_to(ben, "To be") == ["To be"]
+
+
 async def test_the_same_key_again_goes_on_to_the_end_alone(chat_client: Devices, group: str) -> None:
     """A handler that is run again gives other words: no part of it is mixed with those of the first try."""
     async with chat_client("ann") as ann, chat_client("ben") as ben:
@@ -471,6 +505,16 @@ def test_a_hole_is_asked_for_and_repeats_are_passed_over() -> None:
     streams.note(MessageEdited("c", "m-1", 1, "ann", Edit(2, 2, {"type": "TEXT", "text": "x"}, "WHOLE")))
     assert streams.part(pushed(1, 4, "e")) is None
     assert streams.shown(opened(1, "a")).text == "a"
+
+
+@pytest.mark.parametrize(
+    "event", [ConversationChanged("c", "GROUP", "LEFT"), EpochChanged("c", "other", 0)], ids=["left", "epoch"]
+)
+def test_what_was_left_or_replaced_is_followed_no_more(event: ChatEvent) -> None:
+    streams = OpenStreams()
+    streams.note(MessageReceived(opened(1)))
+    streams.note(event)
+    assert streams.part(pushed(1, 1, "x")) is None
 
 
 def test_so_many_are_followed_at_most() -> None:

@@ -64,7 +64,10 @@ class OpenStreams:
                 self.see(event.message)  # type: ignore[union-attr]
         elif self._open and isinstance(event, MessageEdited | MessageRecalled):
             self._forget((event.conversation_id, event.seq))
-        elif self._open and isinstance(event, EpochChanged | ConversationChanged):
+        elif self._open and (
+            isinstance(event, EpochChanged)
+            or (isinstance(event, ConversationChanged) and event.change == "LEFT")
+        ):
             for place in [it for it in self._open if it[0] == event.conversation_id]:
                 self._forget(place)
 
