@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -32,7 +33,7 @@ from chatkit import (
 from chatkit.bots import Bot, EventContext, Failure, MessageContext, ProcessDiedError, RetryPolicy
 from chatkit.bots.bot import OtherEvent
 from chatkit.client.events import ChatEvent
-from chatkit.errors import ConflictError, StreamEndedError
+from chatkit.errors import ClientError, ConflictError, StreamEndedError
 from chatkit.testing import Conditions, Devices, Network
 from chatkit.testing.bot_chat import BotChat, BotChats
 
@@ -395,6 +396,52 @@ async def test_what_the_error_handler_raises_is_logged_with_what_it_was_given(
     assert "first" in caplog.text
 
 
+async def wait_for_a_cancelled_task() -> None:
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+async def test_what_a_handler_waits_for_may_be_cancelled_and_the_bot_goes_on(chat_bot: BotChats) -> None:
+    bot, failures = Bot(), []
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        if message.text == "bad":
+            await wait_for_a_cancelled_task()
+        await message.reply("good")
+
+    @bot.error
+    async def note(failure: Failure) -> None:
+        failures.append((type(failure.error), failure.given_up))
+
+    async with chat_bot(bot) as ann:
+        await ann.send("bad")
+        assert await ann.ask("next") == "good"
+    assert failures == [(ClientError, False), (ClientError, False), (ClientError, True)]
+
+
+async def test_what_an_error_handler_waits_for_may_be_cancelled_too(
+    chat_bot: BotChats, caplog: pytest.LogCaptureFixture
+) -> None:
+    bot = Bot(retries=RetryPolicy(attempts_max=1))
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        if message.text == "bad":
+            raise HandlerError
+        await message.reply("good")
+
+    @bot.error
+    async def fail(failure: Failure) -> None:
+        await wait_for_a_cancelled_task()
+
+    async with chat_bot(bot) as ann:
+        await ann.send("bad")
+        assert await ann.ask("next") == "good"
+    assert "the error handler of the bot failed" in caplog.text
+
+
 async def test_a_refusal_that_no_retry_mends_is_given_up_at_once(chat_bot: BotChats) -> None:
     bot, failures = Bot(), []
 
@@ -514,6 +561,7 @@ async def test_middlewares_stand_around_every_handler_and_may_keep_it_back(chat_
     async with chat_bot(bot) as ann:
         assert await ann.ask("/order 1 small secret") == "not allowed"
         assert await ann.ask("/time") == "late"
+        await anyio.sleep(1)  # it has returned by then
     assert [it for it in seen if it != "> " and it != "< "] == [
         "> /order 1 small secret",
         "< /order 1 small secret",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from chatkit import ChatClient, ClientConfig, ConfigurationError, Delivery, Take
 from chatkit.client.events import Typing
 from chatkit.client.store.memory import MemoryStore
 from chatkit.client.store.sqlite import SqliteStore
-from chatkit.errors import TooLargeError
+from chatkit.errors import ClientError, TooLargeError
 from chatkit.testing.faulty_local_store import FaultyLocalStore
 from chatkit.wire import events as ev
 
@@ -253,6 +255,82 @@ async def test_what_the_error_handler_raises_ends_consume_and_takes_nothing(serv
             await chat.consume(fail, on_error=on_error)
         await consume(chat, app.handle, 1)
     assert app.begun == [("c-1", 1, 2)]
+
+
+async def wait_for_a_cancelled_task() -> None:
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+async def cancel_own_task() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await anyio.sleep(60)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("fail", [wait_for_a_cancelled_task, cancel_own_task])
+async def test_a_cancellation_of_a_handlers_own_making_is_an_error_like_any_other(
+    server: FakeServer, concurrency: int, fail: Callable[[], Awaitable[None]]
+) -> None:
+    app = Slow({"c-1": 0})
+    errors: list[Exception] = []
+
+    async def handle(delivery: Delivery) -> None:
+        if delivery.seq == 1:
+            await fail()
+        await app.handle(delivery)
+
+    async def on_error(delivery: Delivery, error: Exception) -> float | None:
+        errors.append(error)
+        return 1.0 if len(errors) < 2 else None
+
+    async with client(server) as chat:
+        await fill(server, 2, ("c-1",))
+        with pytest.raises(ClientError, match="the handler was cancelled"):
+            await chat.consume(handle, concurrency=concurrency)
+        await consume(chat, handle, 10, concurrency=concurrency, on_error=on_error)
+    assert [type(error) for error in errors] == [ClientError, ClientError]
+    assert app.begun == [("c-1", 2, 1)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_a_cancellation_of_an_error_handlers_own_making_ends_consume(
+    server: FakeServer, concurrency: int
+) -> None:
+    async def fail(delivery: Delivery) -> None:
+        raise CrashError
+
+    async def on_error(delivery: Delivery, error: Exception) -> float | None:
+        await wait_for_a_cancelled_task()
+        return None
+
+    async with client(server) as chat:
+        await fill(server, 1, ("c-1",))
+        with pytest.raises(ClientError, match="on_error was cancelled"):
+            await chat.consume(fail, concurrency=concurrency, on_error=on_error)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_who_cancels_the_caller_is_no_error_of_a_handler(server: FakeServer, concurrency: int) -> None:
+    app, again = Slow({"c-1": 60}), Slow({"c-1": 0})
+    errors: list[Exception] = []
+
+    async def on_error(delivery: Delivery, error: Exception) -> float | None:
+        errors.append(error)
+        return None
+
+    async with client(server) as chat:
+        await fill(server, 1, ("c-1",))
+        task = asyncio.ensure_future(chat.consume(app.handle, concurrency=concurrency, on_error=on_error))
+        await anyio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await consume(chat, again.handle, 1)
+    assert (app.ended, errors, again.begun) == ([], [], [("c-1", 1, 2)])
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..client._calls import call
 from ..client.client import ChatClient
 from ..client.events import Delivery, Taken
 from ..errors import ClosedError
@@ -162,7 +163,7 @@ class BotSession:
         event = await told_of(self._client, delivery.event) or delivery.event  # which was recalled meanwhile
         failure = Failure(context_of(self._client, delivery, event, "error"), error, retry_in_s)
         try:
-            await self._bot._error_handler(failure)
+            await call("the error handler", self._bot._error_handler, failure)
         except Exception:
             logger.exception("the error handler of the bot failed; what it was given follows")
             await log_failure(failure)

@@ -7,7 +7,6 @@ A token that was made is used until it nears its end: by the WebSocket, by HTTP,
 from __future__ import annotations
 
 import binascii
-import inspect
 import logging
 import math
 from base64 import urlsafe_b64decode
@@ -17,8 +16,9 @@ import anyio
 import msgspec
 
 from .._auto_reset_event import AutoResetEvent
-from ..errors import ClientError, ConfigurationError, DeadlineExceededError
+from ..errors import ConfigurationError, DeadlineExceededError
 from ..ports import Ports
+from ._calls import call
 from ._retry import Backoff
 
 logger = logging.getLogger(__name__)
@@ -156,35 +156,9 @@ class TokenSource:
         return token
 
     async def _made(self, make: Callable[[], str | Awaitable[str]]) -> str:
-        calling = _Calling(make)
-        with anyio.move_on_after(self._timeout_s) as scope:
-            async with anyio.create_task_group() as group:
-                group.start_soon(calling.run)
-        if calling.error is not None:
-            raise calling.error
-        if calling.done:
-            return _check(calling.token, "what the token callable returned")
-        if scope.cancelled_caught:
-            raise DeadlineExceededError(f"the token callable took more than {self._timeout_s:g} s")
-        raise ClientError("the token callable was cancelled")
-
-
-class _Calling:
-    """One call in a task of its own, so that a cancellation it makes itself ends nothing but the call."""
-
-    def __init__(self, make: Callable[[], str | Awaitable[str]]) -> None:
-        self._make = make
-        self.done = False
-        self.token: object = None
-        self.error: Exception | None = None
-
-    async def run(self) -> None:
-        try:
-            made = self._make()
-            self.token = await made if inspect.isawaitable(made) else made
-            self.done = True
-        except Exception as error:  # the app's callable may raise anything; its caller gets it
-            self.error = error
+        with anyio.move_on_after(self._timeout_s):
+            return _check(await call("the token callable", make), "what the token callable returned")
+        raise DeadlineExceededError(f"the token callable took more than {self._timeout_s:g} s")
 
 
 class _Claims(msgspec.Struct):

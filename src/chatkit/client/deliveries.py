@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from inspect import isasyncgenfunction, isawaitable, isgeneratorfunction
+from inspect import isasyncgenfunction, isgeneratorfunction
 
 import anyio
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from .._auto_reset_event import AutoResetEvent
 from ..core.timeline import tombstone
 from ..errors import ConfigurationError, TooLargeError, UnavailableError
 from ..types import Message
+from ._calls import call
 from .backlog import Backlog
 from .conversation import RECALLED_LATELY_MAX, Conversation, Conversations
 from .event_queue import EventQueue
@@ -165,13 +166,12 @@ class Deliveries:
         given = replace(delivery, attempt=self._cursors.trying(delivery))
         await self._save()
         try:
-            returned = handler(given)
-            result = await returned if isawaitable(returned) else returned
+            result = await call("the handler", handler, given)
             state = _state_of(given, result)
         except Exception as error:
             if on_error is None:
                 raise
-            wait_s = await on_error(given, error)
+            wait_s: float | None = await call("on_error", on_error, given, error)
             _refuse_unrun("on_error", wait_s)
             if wait_s is not None:
                 return await self._wait_before_next_try(wait_s)

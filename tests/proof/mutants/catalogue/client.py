@@ -293,9 +293,9 @@ MUTANTS = (
         (
             Edit(
                 DELIVERIES,
-                "            returned = handler(given)\n",
+                '            result = await call("the handler", handler, given)\n',
                 "            self._cursors.took(delivery)\n            await self._save()\n"
-                "            returned = handler(given)\n",
+                '            result = await call("the handler", handler, given)\n',
             ),
         ),
         ("alarm", "L1"),
