@@ -14,6 +14,7 @@ import pytest
 
 from chatkit import (
     Allow,
+    ChatApi,
     ChatClient,
     ChatServer,
     ClosedError,
@@ -440,6 +441,56 @@ async def test_what_an_error_handler_waits_for_may_be_cancelled_too(
         await ann.send("bad")
         assert await ann.ask("next") == "good"
     assert "the error handler of the bot failed" in caplog.text
+
+
+async def test_a_handler_may_use_another_client_that_is_closed_and_has_failed(chat_bot: BotChats) -> None:
+    bot, failures = Bot(), []
+    other = ChatApi("http://chat.test", token="t")
+    await other.aclose()
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        if message.text == "bad":
+            await other.conversation("c")
+        await message.reply("good")
+
+    @bot.error
+    async def note(failure: Failure) -> None:
+        failures.append((type(failure.error), failure.given_up))
+
+    async with chat_bot(bot) as ann:
+        await ann.send("bad")
+        assert await ann.ask("next") == "good"
+    assert failures == [(ClosedError, False), (ClosedError, False), (ClosedError, True)]
+
+
+async def test_a_handler_whose_client_is_closed_has_not_failed_and_takes_nothing(
+    chat_server: ChatServer, chat_client: Devices
+) -> None:
+    bot, attempts, failures = Bot(), [], []
+
+    @bot.on(MessageReceived)
+    async def slow(message: MessageContext) -> None:
+        attempts.append(message.attempt)
+        await anyio.sleep(2)
+        await message.reply("done")
+
+    @bot.error
+    async def note(failure: Failure) -> None:
+        failures.append(failure)
+
+    await chat_server.create_conversation("SINGLE", "ann", ["bot"], conversation_id="c")
+    async with chat_client("ann") as ann:
+        await ann.send("c", "hello")
+        with pytest.raises(ClosedError):  # noqa: PT012 -- the end of `async with` raises it
+            async with bot.serving(chat_client("bot")) as chat:
+                await anyio.sleep(1)
+                await chat.aclose()
+                await anyio.sleep(60)
+                pytest.fail("the body goes on")
+        async with bot.serving(chat_client("bot")):
+            await anyio.sleep(60)
+    assert (attempts, failures) == ([1, 2], [])
 
 
 async def test_a_refusal_that_no_retry_mends_is_given_up_at_once(chat_bot: BotChats) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import anyio
 from ..client._calls import call
 from ..client.client import ChatClient
 from ..client.events import Delivery, Taken
-from ..errors import ClosedError
+from ..errors import ClosedError, DeadlineExceededError
 from .commands import Call
 from .contexts import EventContext, MessageContext, context_of, told_of
 from .retries import Failure, Failures, log_failure
@@ -152,13 +152,14 @@ class BotSession:
         return bool(call.addressee) or (head is not None and head.type == "SINGLE")
 
     async def _handle_error(self, delivery: Delivery, error: Exception) -> float | None:
-        """What follows: seconds until the next try, or None. Raises ClosedError once the client has stopped."""
+        """Seconds until the next try, or None. Raises ClosedError once the client is closed or stopped."""
         stopped = self._client.stopped
         if stopped is not None and not isinstance(error, ClosedError):
             logger.warning("a handler failed after the client had stopped", exc_info=error)
             raise ClosedError(f"the client has stopped: {stopped}") from stopped
         if isinstance(error, ClosedError):
-            raise error
+            with suppress(DeadlineExceededError):  # if it is another client that is closed
+                await self._client.wait_connected(0)
         retry_in_s = self._failures.failed(delivery, error)
         event = await told_of(self._client, delivery.event) or delivery.event  # which was recalled meanwhile
         failure = Failure(context_of(self._client, delivery, event, "error"), error, retry_in_s)
