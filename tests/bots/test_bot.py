@@ -554,6 +554,28 @@ async def test_a_message_that_no_process_survives_is_given_up_in_the_end(chat_bo
     assert failures == [(ProcessDiedError, True)]
 
 
+async def test_whoever_failed_as_often_as_it_may_before_a_restart_is_called_after_it(
+    chat_bot: BotChats,
+) -> None:
+    bot, attempts = Bot(retries=RetryPolicy(attempts_max=3, restarts_max=3)), []
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        attempts.append(message.attempt)
+        if message.attempt < 3:
+            raise HandlerError
+        if message.attempt == 3:
+            await anyio.sleep_forever()
+        await message.reply("good")
+
+    async with chat_bot(bot) as ann:
+        await ann.send("hello")
+        await anyio.sleep(10)
+        await ann.restart()
+        assert await ann.next_text() == "good"
+    assert attempts == [1, 2, 3, 4]
+
+
 # --- order and concurrency ---
 
 
@@ -1003,6 +1025,8 @@ def test_a_bot_with_wrong_options_is_refused_by_name(options: dict[str, Any]) ->
     [
         {"attempts_max": 0},
         {"restarts_max": 0},
+        {"attempts_max": 21},
+        {"restarts_max": 2},
         {"wait_s": -1},
         {"wait_max_s": float("nan")},
         {"wait_s": 31.0},

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProcessDiedError(ChatkitError):
-    """The process ended while this event was handled, as often as is allowed. The handler was not called again."""
+    """Processes that have ended tried this event as often as is allowed. The handler was not called again."""
 
     code = "PROCESS_DIED"
 
@@ -31,13 +31,15 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         attempts_max: Tries in one process. Refusals that no retry mends (`retryable` is false: no member any more, too
             large) are given up at once.
-        restarts_max: So often the event is given again to a process that was started anew, whatever ended the one
-            before: an error that is raised again and again, a kill, a stop that did not wait for it.
+        restarts_max: An event that was tried more often by processes that have ended, whatever ended them (a kill, a
+            stop that did not wait), is given up. What is stored is the number of its tries, and not how each of them
+            ended, so those whose handler failed count too: it is at least `attempts_max`, or one restart could use it
+            up.
         wait_s: Seconds before the second try; doubled with each further one.
         wait_max_s: Upper bound of every wait.
 
     Raises:
-        ConfigurationError: A value is no number, or too small.
+        ConfigurationError: A value is no number, or too small; `restarts_max` also if it is below `attempts_max`.
     """
 
     attempts_max: int = 3
@@ -48,6 +50,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_number("attempts_max", self.attempts_max, whole=True, least=1)
         check_number("restarts_max", self.restarts_max, whole=True, least=1)
+        if self.restarts_max < self.attempts_max:
+            raise ConfigurationError(
+                "restarts_max must be at least attempts_max: all tries of a process that has ended count in it"
+            )
         check_number("wait_s", self.wait_s, least=0)
         check_number("wait_max_s", self.wait_max_s, least=0)
         if self.wait_max_s < self.wait_s:
@@ -95,12 +101,10 @@ class Failures:
         self._counts: dict[str, tuple[tuple[str, int, type], int]] = {}
 
     def check(self, delivery: Delivery) -> None:
-        """Raises ProcessDiedError if it was given to new processes as often as it may be."""
-        restarts = delivery.attempt - 1 - self._count(delivery)
-        if restarts > self._policy.restarts_max:
-            raise ProcessDiedError(
-                f"not handled in {delivery.attempt - 1} tries; the process ended in each of the last"
-            )
+        """Raises ProcessDiedError if processes that have ended tried it more often than is allowed."""
+        tries = delivery.attempt - 1 - self._count(delivery)
+        if tries > self._policy.restarts_max:
+            raise ProcessDiedError(f"not handled in {tries} tries of processes that have ended")
 
     def failed(self, delivery: Delivery, error: Exception) -> float | None:
         """Seconds until the next try; None: it is given up."""
