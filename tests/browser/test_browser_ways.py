@@ -40,9 +40,11 @@ def test_page_works_in_memory_where_site_data_is_blocked(server: ServerProcess, 
     tab.write("from memory")
     tab.expect_state("from memory", "SENT")
 
-    tab.page.evaluate(
-        "fragment => { location.hash = fragment; }", f"#token={token('ben')}&conversation={chat}"
-    )
+    follow = "fragment => { location.hash = fragment; }"
+    other = server.conversation("ann", "cleo")
+    tab.page.evaluate(follow, f"#token={token('ann', 'laptop')}&conversation={other}")
+    expect(tab.page.locator("#title")).to_have_text("cleo")
+    tab.page.evaluate(follow, f"#token={token('ben')}&conversation={chat}")
     expect(tab.page.locator("#me-name")).to_have_text("ben")
     expect(tab.message("from memory")).to_be_visible()
     assert "token" not in tab.page.url

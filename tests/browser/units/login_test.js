@@ -46,6 +46,13 @@ export const tests = {
     first.end();
     equal([browser.length, tab().token], [0, null]);
 
+    first.token = tokenOf("ann", 1);
+    first.stays = true;
+    const second = tab();
+    first.token = tokenOf("ann", 2); // renewed here, and the other tab knows nothing of it
+    second.end();
+    equal([browser.length, tab().token], [0, null]);
+
     const opaque = tab();
     opaque.token = "nobody's name in it";
     opaque.stays = true;

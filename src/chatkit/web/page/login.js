@@ -41,8 +41,7 @@ export class Login {
   }
 
   set token(value) {
-    const { sub } = this.claims;
-    const stays = this.stays && sub !== undefined && claimsOf(value).sub === sub; // not somebody else's, opened by a link
+    const stays = this.stays && this.#isSameUser(value); // not somebody else's, opened by a link
     if (value !== this.token) this.#write(this.#tab, "user", null);
     this.#write(this.#tab, "token", value);
     if (stays) this.#keep();
@@ -80,10 +79,16 @@ export class Login {
     else for (const name of ["token", "user"]) this.#write(this.#browser, name, null);
   }
 
-  /** Forget the token and what was open, and what later tabs would begin with if it is this login. */
+  /** Forget the token and what was open, and what later tabs would begin with if it is this user's. */
   end() {
-    if (this.stays) this.stays = false;
+    const kept = this.#read(this.#browser, "token");
+    if (kept !== null && this.#isSameUser(kept)) this.stays = false; // also a newer one, which another tab kept
     for (const name of ["token", "user", "open"]) this.#write(this.#tab, name, null);
+  }
+
+  #isSameUser(token) {
+    const { sub } = this.claims;
+    return token === this.token || (sub !== undefined && claimsOf(token).sub === sub);
   }
 
   #keep() {

@@ -55,7 +55,7 @@ function start() {
   const actions = { hurry: () => client.reconnect(), reopen: () => client.reconnect(), signOut: () => signOut(client, notifier) };
   ui = new Ui({ client, login, notifier, theme, install, actions });
   listen(client, notifier);
-  notifier.listen({ shown: () => ui.openId, open: (conversationId) => ui.show(conversationId) });
+  notifier.listen({ shown: () => ui.openId, open: (conversationId) => openFromOutside(ui, conversationId) });
   keepGoing(client, ui);
   ui.changed();
   client.start().catch((error) => toast(error.message));
@@ -91,12 +91,19 @@ function keepGoing(client, ui) {
   addEventListener("hashchange", () => {
     const next = fragmentOf(location);
     if (next === null) return;
-    if (next.token === null) return ui.show(takeFragment(location, history).conversationId);
+    const { token, conversationId } = next;
     const { sub } = login.claims;
-    if (sub === undefined || claimsOf(next.token).sub !== sub) return location.reload();
-    logIn(takeFragment(location, history));
-    client.renew(login.token);
+    if (token !== null && (sub === undefined || claimsOf(token).sub !== sub)) return location.reload();
+    takeFragment(location, history);
+    if (token !== null) client.renew((login.token = token));
+    if (conversationId) openFromOutside(ui, conversationId);
   });
+}
+
+/** A notification or a link opens a conversation, also while pins of another one are looked at. */
+function openFromOutside(ui, conversationId) {
+  byId("pins").close();
+  ui.show(conversationId);
 }
 
 function askForToken() {
