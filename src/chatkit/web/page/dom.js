@@ -55,15 +55,22 @@ export function icon(name) {
  */
 export function reconcile(parent, items, make, update) {
   const known = parent.keyed ?? new Map();
+  const keys = new Set(items.map(({ key }) => key));
+  for (const [key, element] of known) if (!keys.has(key)) element.remove(); // before all else: whatever is behind it need not move
   parent.keyed = new Map();
   let place = parent.firstElementChild;
   for (const item of items) {
     const element = known.get(item.key) ?? make(item);
-    known.delete(item.key);
     parent.keyed.set(item.key, element);
     update(element, item);
     if (element === place) place = place.nextElementSibling;
-    else parent.insertBefore(element, place);
+    else insert(parent, element, place);
   }
-  for (const element of known.values()) element.remove();
+}
+
+/** An element that moves takes the focus along. */
+function insert(parent, element, place) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  parent.insertBefore(element, place);
+  focused?.focus({ preventScroll: true });
 }

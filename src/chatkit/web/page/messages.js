@@ -94,10 +94,14 @@ function waitingItem(item) {
 
 function withDays(items, nowMs) {
   const result = [];
+  const days = new Set();
   let previous = null;
   for (const item of items) {
-    const isNewDay = previous === null || dayKey(previous.ts) !== dayKey(item.ts);
-    if (isNewDay) result.push({ key: `d:${dayKey(item.ts)}:${item.key}`, kind: "day", text: dayName(item.ts, nowMs) });
+    const day = dayKey(item.ts);
+    const isNewDay = previous === null || dayKey(previous.ts) !== day;
+    const key = days.has(day) ? `d:${day}:${item.key}` : `d:${day}`; // where clocks differ a day may come twice
+    if (isNewDay) result.push({ key, kind: "day", text: dayName(item.ts, nowMs) });
+    days.add(day);
     result.push({ ...item, startsRun: isNewDay || !isSameRun(previous, item) });
     previous = item;
   }
