@@ -7,6 +7,7 @@ import { toast } from "./notices.js";
 
 const UPLOADS_MAX = 4;
 const PROBLEMS = { NOT_FOUND: "This server takes no files.", TOO_LARGE: "The file is larger than this server takes.", QUOTA: "Your files take all the room that you have." };
+const NOT_QUEUED = ["QUEUE_FULL", "STORAGE"];
 const PREVIEWED = /^image\/(png|apng|jpeg|gif|webp|avif)$/;
 
 export class Attachments {
@@ -110,14 +111,25 @@ export class Attachments {
       this.#uploads.delete(upload.number);
     } catch (error) {
       if (upload.stop.signal.aborted) this.#uploads.delete(upload.number);
-      else upload.problem = PROBLEMS[error.code] ?? error.message;
+      else this.#failed(upload, PROBLEMS[error.code] ?? error.message);
     }
     this.#draw();
   }
 
-  #send({ conversationId, replyTo }, payload) {
-    this.#client.send(conversationId, payload, { replyTo }).catch((error) => error.code !== "CLOSED" && toast(error.message));
+  #send(upload, payload) {
+    const { conversationId, replyTo } = upload;
+    this.#client.send(conversationId, payload, { replyTo }).catch((error) => {
+      if (NOT_QUEUED.includes(error.code)) this.#failed(upload, error.message);
+      else if (error.code !== "CLOSED") toast(error.message);
+    });
     if (conversationId === this.#openId) this.#sent();
+  }
+
+  #failed(upload, problem) {
+    upload.problem = problem;
+    this.#uploads.set(upload.number, upload);
+    if (upload.conversationId !== this.#openId) toast(`A file for another conversation was not sent: ${problem}`);
+    this.#draw();
   }
 
   #pressed(button) {

@@ -5,6 +5,7 @@ import { byId, setText } from "./dom.js";
 export class CreateDialog {
   #client;
   #created;
+  #asked = null; // the request that is under way, unless the dialog was closed since
 
   /** @param {{client, created: (conversationId: string) => void}} parts */
   constructor({ client, created }) {
@@ -15,8 +16,9 @@ export class CreateDialog {
     byId("create-form").addEventListener("change", () => this.#kindChosen());
     byId("create-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#create(new FormData(event.target)).catch((error) => setText(byId("create-problem"), error.message));
+      if (this.#asked === null) this.#ask(new FormData(event.target));
     });
+    byId("create").addEventListener("close", () => (this.#asked = null));
   }
 
   #open() {
@@ -33,12 +35,21 @@ export class CreateDialog {
     setText(byId("create-problem"), "");
   }
 
+  async #ask(form) {
+    const asked = (this.#asked = this.#create(form));
+    const [id, problem] = await asked.then(({ id }) => [id, ""], (error) => [null, error.message]);
+    if (this.#asked !== asked) return;
+    this.#asked = null;
+    setText(byId("create-problem"), problem);
+    if (id === null) return;
+    byId("create").close();
+    this.#created(id);
+  }
+
   async #create(form) {
     const type = form.get("type");
     const memberIds = form.get("members").split(/[\s,;]+/).filter(Boolean);
     const title = type === "GROUP" ? form.get("title").trim() : "";
-    const { id } = await this.#client.create({ type, memberIds, ...(title && { title }) });
-    byId("create").close();
-    this.#created(id);
+    return this.#client.create({ type, memberIds, ...(title && { title }) });
   }
 }

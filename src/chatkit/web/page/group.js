@@ -10,6 +10,7 @@ import { contentOf } from "../v1/client/chatkit.js";
 export class Group {
   #client;
   #seek;
+  #pinsOf = null; // the conversation whose pins are shown, or were
   #named = null; // {id, title, description} of the group that gets another name, as the fields had them
 
   /** @param {{client, seek: (seq: number) => void}} parts */
@@ -30,16 +31,20 @@ export class Group {
     this.#told(this.#client.pin(message, { pinned }), pinned ? "Pinned for everybody." : "No longer pinned.");
   }
 
-  /** Show what is pinned, the last one first. */
+  /** Show what is pinned, the last one first. The dialog is there before the answer, so that no other conversation is opened meanwhile. */
   async showPins(conversationId) {
-    try {
-      const pins = await this.#client.pins(conversationId);
-      setText(byId("pins-none"), pins.length === 0 ? "Nothing is pinned here." : "");
-      byId("pinned").replaceChildren(...pins.map((pin) => this.#row(pin)));
-      byId("pins").showModal();
-    } catch (error) {
-      toast(error.message);
-    }
+    this.#pinsOf = conversationId;
+    this.#drawPins([], "Loading…");
+    byId("pins").showModal();
+    const asked = this.#client.pins(conversationId);
+    const [pins, words] = await asked.then((all) => [all, all.length === 0 ? "Nothing is pinned here." : ""], (error) => [[], error.message]);
+    if (this.#pinsOf === conversationId) this.#drawPins(pins, words);
+  }
+
+  #drawPins(pins, words) {
+    setText(byId("pins-none"), words);
+    byId("pinned").replaceChildren(...pins.map((pin) => this.#row(pin)));
+    byId("pinned").querySelector("button")?.focus();
   }
 
   /** Ask what a group is to be called. */
