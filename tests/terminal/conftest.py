@@ -33,10 +33,10 @@ def showing(server: ChatServer) -> Showing:
     """Shows the app to a user: `async with showing("ann") as screen`."""
 
     @asynccontextmanager
-    async def show(user_id: str, **options: Any) -> AsyncIterator[Screen]:
+    async def show(user_id: str, size: tuple[int, int] = (100, 30), **options: Any) -> AsyncIterator[Screen]:
         async with client_of(server, user_id, **options) as client:
             app = ChatApp(client, "ws://chat")
-            async with app.run_test(size=(100, 30)) as pilot:
+            async with app.run_test(size=size) as pilot:
                 yield Screen(app, pilot)
 
     return show

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.widgets import Static
 
 from chatkit.client.events import CaughtUp
 from chatkit.errors import ClosedError
@@ -186,6 +187,27 @@ async def test_what_is_not_in_view_is_not_read(server: ChatServer, showing: Show
         await screen.until(lambda: "1  Tea" in screen.listed)
         await screen.press("pagedown", "pagedown", "pagedown")
         await screen.until(lambda: "1  Tea" not in screen.listed)
+
+
+async def test_what_takes_room_below_leaves_the_newest_in_view(server: ChatServer, showing: Showing) -> None:
+    await server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-tea", title="Tea")
+    async with client_of(server, "bob") as bob, showing("ann", size=(32, 30)) as screen:
+        for number in range(40):
+            await bob.send("c-tea", f"word {number}.")
+        await screen.open("Tea")
+        await screen.shows("word 39.")
+        pane, compose = screen.app.query_one(MessageList), screen.app.query_one(Compose)
+        assert compose.content_size.width > 10
+
+        await screen.press("1", "ctrl+j", "2", "ctrl+j", "3", "ctrl+j", "4")
+        await screen.until(lambda: compose.content_size.height == 4 and pane.at_end)
+        screen.app.query_one("#note", Static).display = True
+        await bob.send("c-tea", "news")
+        await screen.shows("news")
+        await screen.until(lambda: pane.at_end and not screen.listed.split("Tea")[0])
+        await screen.press("enter")
+        await screen.shows("  4")
+        await screen.until(lambda: pane.at_end)
 
 
 async def test_r_answers_the_chosen_message(server: ChatServer, showing: Showing) -> None:

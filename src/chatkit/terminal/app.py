@@ -40,7 +40,7 @@ _READ_MAX: Final = 200
 
 STYLE: Final = """
 #state { height: 1; padding: 0 1; background: $panel; }
-#conversations { width: 32; height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+#conversations { width: 32; max-width: 40%; height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
 #messages { height: 1fr; }
 #compose { height: auto; max-height: 6; }
 #conversations, #messages, #compose { border: round $foreground 30%; border-title-color: $text-muted; }

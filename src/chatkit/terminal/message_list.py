@@ -37,11 +37,13 @@ class MessageList(OptionList):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._shown: list[Row] = []
+        self._follows = True  # the end, also where another size has just put it out of view
 
     def show(self, rows: list[Row]) -> None:
         """Show these rows in place of those before."""
         if rows == self._shown:
             return
+        self._follows |= self.at_end
         ids = [id_ for id_, _ in rows]
         if ids == [id_ for id_, _ in self._shown]:
             self._replace(rows)
@@ -52,6 +54,7 @@ class MessageList(OptionList):
     def begin(self) -> None:
         """Forget the rows, for another conversation."""
         self._shown = []
+        self._follows = True
         self.clear_options()
 
     @property
@@ -68,26 +71,32 @@ class MessageList(OptionList):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Say that an edge is in view."""
         super().watch_scroll_y(old_value, new_value)
+        self._follows = self.at_end
         if new_value != old_value and (new_value <= 0 or self.at_end):
             self.post_message(self.EdgeReached())
 
+    def on_resize(self) -> None:
+        """Stay at the end: another size alone scrolls nothing."""
+        self._follows |= self.at_end
+        if self._follows:
+            self.scroll_end(animate=False)
+
     def _replace(self, rows: list[Row]) -> None:
-        at_end = self.at_end
         for index, (row, former) in enumerate(zip(rows, self._shown, strict=True)):
             if row != former:
                 self.replace_option_prompt_at_index(index, row[1])
-        if at_end:
+        if self._follows:
             self.scroll_end(animate=False)
 
     def _rebuild(self, rows: list[Row], ids: list[str]) -> None:
-        at_end, from_top = self.at_end, self.scroll_y
+        follows, from_top = self._follows, self.scroll_y
         from_bottom = self.max_scroll_y - from_top
         chosen = self.highlighted_option
         is_older = bool(self._shown) and self._shown[0][0] in ids[1:]
         self.set_options(Option(content, id=id_) for id_, content in rows)
         if chosen is not None and chosen.id in ids:
             self.highlighted = ids.index(str(chosen.id))
-        if at_end:
+        if follows:
             self.scroll_end(animate=False, immediate=True)
         else:
             y = self.max_scroll_y - from_bottom if is_older else from_top
