@@ -184,7 +184,10 @@ def worker_of(tab: Tab) -> Worker:
 
 
 def deliver(page: Page, server: ServerProcess, push: dict[str, Any]) -> None:
-    """Hand a push to the page's service worker, as the browser does with what a push service sends."""
+    """Hand a push to the page's service worker, as the browser does with what a push service sends.
+
+    The session stays: one that ends before the worker has started takes the push along.
+    """
     session = page.context.new_cdp_session(page)
     found: list[dict[str, Any]] = []
     session.on("ServiceWorker.workerRegistrationUpdated", lambda event: found.extend(event["registrations"]))
@@ -194,7 +197,6 @@ def deliver(page: Page, server: ServerProcess, push: dict[str, Any]) -> None:
     origin, number = server.url, found[0]["registrationId"]
     data = {"origin": origin, "registrationId": number, "data": json.dumps(push)}
     session.send("ServiceWorker.deliverPushMessage", data)
-    session.detach()
 
 
 def expect_shown(page: Page, *notifications: list[str]) -> None:

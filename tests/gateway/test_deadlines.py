@@ -46,9 +46,9 @@ async def large(request: Request) -> Response:
 
 @pytest.fixture(params=BOTH_WAYS)
 async def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(websocket_protocol, "REQUEST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(websocket_protocol, "REQUEST_TIMEOUT_S", 0.3)
     monkeypatch.setattr(fair_connection, "LINGER_S", 0.2)
-    monkeypatch.setattr(call, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(call, "BODY_TIMEOUT_S", 0.3)
     routes = [
         Route("/upload", upload, methods=["POST"]),
         Route("/slow", slow, methods=["POST"]),
