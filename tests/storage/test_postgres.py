@@ -1,4 +1,4 @@
-"""The store on PostgreSQL keeps the contract, on a real server."""
+"""The store on PostgreSQL keeps the contract, on a real server, as a role that has the rights of servers alone."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from chatkit.testing.contracts.storage_reopening import opened
 from chatkit.testing.contracts.storage_search import SearchContract
 from chatkit.testing.contracts.storage_trail import TrailContract
 from tests.servers.pgbouncer import pooling
-from tests.servers.postgres import PostgresServer, serving
+from tests.servers.postgres import PostgresServer
 
 from .ids import seeded_ids
 from .in_turn import StoresInTurn
+from .server_role import as_role, serving_a_role
 from .test_differential import agree
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    with serving() as server:
+    with serving_a_role() as server:
         yield server
 
 
 @pytest.fixture
 def address(server: PostgresServer) -> str:
-    return server.empty_log()
+    return as_role(server.empty_log())
 
 
 NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
@@ -68,9 +69,9 @@ async def test_a_random_history_is_the_same_as_in_memory(
         await agree(store, seed, bytes_max=100_000)
 
 
-async def test_a_random_history_is_the_same_behind_a_pooler(address: str) -> None:
+async def test_a_random_history_is_the_same_behind_a_pooler(server: PostgresServer) -> None:
     """pgbouncer in transaction mode: each transaction has another connection of the server."""
-    with pooling(address) as pooled:
+    with pooling(server.empty_log()) as pooled:
         async with opened(lambda: PostgresStore(pooled, ids=seeded_ids())) as store:
             await agree(store, 100, bytes_max=100_000)
 

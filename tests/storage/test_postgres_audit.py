@@ -1,4 +1,4 @@
-"""On PostgreSQL the role that servers log in as keeps the contract and cannot change the audit (attack 62)."""
+"""On PostgreSQL the role that servers log in as cannot change the audit (attack 62)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ from chatkit.storage.postgres.grants import grants
 from chatkit.storage.postgres.verify import verify_database
 from chatkit.storage.verify_audit import check_audit
 from chatkit.storage.verify_report import Report
-from chatkit.testing.contracts.storage import Make, StoreContract
 from chatkit.testing.contracts.storage_audit import a_story
 from chatkit.testing.contracts.storage_commands import do, group, revoke
-from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_reopening import opened
-from tests.servers.postgres import PostgresServer, serving
+from tests.servers.postgres import PostgresServer
 
 from .ids import seeded_ids
-
-APP = 'the "app"'
+from .server_role import as_role, serving_a_role
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    with serving() as server:
+    with serving_a_role() as server:
         yield server
 
 
@@ -37,32 +34,10 @@ def owner(server: PostgresServer) -> str:
     return server.empty_log()
 
 
-def as_app(owner: str) -> str:
-    return owner.replace("chatkit@", "the%20%22app%22@")
-
-
 @pytest.fixture
-async def app(owner: str) -> str:
+def app(owner: str) -> str:
     """The address by which a server logs in, on a database that its owner has made ready."""
-    async with opened(lambda: PostgresStore(owner, ids=seeded_ids())):
-        pass
-    connection = await asyncpg.connect(owner)
-    await connection.execute(
-        'DO $$BEGIN CREATE ROLE "the ""app""" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END$$;'
-        + grants(APP, "public")
-        + grants(APP, "public")
-    )
-    await connection.close()
-    return as_app(owner)
-
-
-class TestAsTheRoleOfServers(StoreContract, PersonContract):
-    """Nothing that a store does needs more."""
-
-    @pytest.fixture
-    def make(self, app: str) -> Make:
-        ids = seeded_ids()
-        return lambda: PostgresStore(app, ids=ids)
+    return as_role(owner)
 
 
 ATTACKS = {
