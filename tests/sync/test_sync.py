@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -185,6 +187,26 @@ def test_a_client_that_cannot_start_leaves_no_thread(tmp_path: Path) -> None:
     assert threading.active_count() == before
 
 
+@contextmanager
+def script(program: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A script of its own, for Ctrl-C is for the main thread of a process."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        yield child
+
+
+def interrupt_when_ready(child: subprocess.Popen[str]) -> None:
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # so that it waits again
+    child.send_signal(signal.SIGINT)
+
+
 def test_ctrl_c_ends_a_script_that_waits(server: ServerProcess) -> None:
     program = (
         "from chatkit.sync import ChatClient\n"
@@ -192,17 +214,55 @@ def test_ctrl_c_ends_a_script_that_waits(server: ServerProcess) -> None:
         "    chat.wait_connected(); print('ready', flush=True)\n"
         "    for event in chat.events(): pass\n"
     )
-    env = {"CHATKIT_URL": server.http_url, "CHATKIT_TOKEN": token("ann"), "PYTHONPATH": str(ROOT / "src")}
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        env=os.environ | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        child.send_signal(signal.SIGINT)
+    with script(program, CHATKIT_URL=server.http_url, CHATKIT_TOKEN=token("ann")) as child:
+        interrupt_when_ready(child)
         _, errors = child.communicate(timeout=20)
     assert "KeyboardInterrupt" in errors
     assert child.returncode != 0
+
+
+def test_ctrl_c_in_a_page_is_what_the_script_sees_and_ends_the_request() -> None:
+    program = (
+        "import asyncio, httpx\n"
+        "from chatkit.sync import ChatApi\n"
+        "async def hang(request):\n"
+        "    print('ready', flush=True)\n"
+        "    try: await asyncio.sleep(60)\n"
+        "    finally: print('request ended', flush=True)\n"
+        "client = httpx.AsyncClient(transport=httpx.MockTransport(hang))\n"
+        "with ChatApi('http://x', token='t', client=client) as api:\n"
+        "    try: list(api.messages('c'))\n"
+        "    except KeyboardInterrupt: print('interrupted')\n"
+    )
+    with script(program) as child:
+        interrupt_when_ready(child)
+        output, errors = child.communicate(timeout=20)
+    assert (output, errors, child.returncode) == ("request ended\ninterrupted\n", "", 0)
+
+
+def test_events_go_on_after_ctrl_c_and_none_is_lost(server: ServerProcess) -> None:
+    program = (
+        "from chatkit import MessageReceived\n"
+        "from chatkit.sync import ChatClient\n"
+        "with ChatClient.from_env(device_id='d') as chat:\n"
+        "    chat.wait_connected()\n"
+        "    try:\n"
+        "        for event in chat.events():\n"
+        "            if isinstance(event, MessageReceived) and event.message.type == 'TEXT':\n"
+        "                print(event.message.text, flush=True)\n"
+        "    except KeyboardInterrupt: print('interrupted', flush=True)\n"
+        "    for event in chat.events():\n"
+        "        if isinstance(event, MessageReceived): print(event.message.text); break\n"
+    )
+    with (
+        ChatApi(server.http_url, token=token("ann")) as api,
+        script(program, CHATKIT_URL=server.http_url, CHATKIT_TOKEN=token("ben")) as child,
+    ):
+        api.create_conversation("SINGLE", ["ben"], conversation_id="c")
+        api.send("c", "ready")
+        interrupt_when_ready(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "interrupted\n"
+        api.send("c", "next")
+        output, errors = child.communicate(timeout=20)
+    assert (output, errors, child.returncode) == ("next\n", "", 0)

@@ -56,8 +56,14 @@ class Blocking(Generic[Async]):
         return stack.__exit__(exc_type, error, traceback)
 
     def _wait(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Await a call in the event loop."""
-        return self._entered().call(partial(function, *args, **kwargs))
+        """Await a call in the event loop. What interrupts the wait, such as Ctrl-C, is raised once that has ended."""
+        portal, call = self._entered(), _Call(partial(function, *args, **kwargs))
+        try:
+            return portal.call(call.run)
+        except BaseException:
+            if not call.ended.is_set():
+                portal.call(call.give_up)
+            raise
 
     def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a plain call in the event loop."""
@@ -81,6 +87,29 @@ class Blocking(Generic[Async]):
             raise ClosedError(f"use {type(self).__name__} inside `with`")
         _refuse_running_loop(type(self).__name__)
         return self._portal
+
+
+class _Call(Generic[T]):
+    """A call in the event loop that can be given up while a thread waits for it."""
+
+    def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
+        self._function = function
+        self._scope: anyio.CancelScope | None = None
+        self.ended = anyio.Event()
+
+    async def run(self) -> T:
+        try:
+            with anyio.CancelScope() as self._scope:
+                return await self._function()
+        finally:
+            self.ended.set()
+        raise ClosedError("the call was given up")
+
+    async def give_up(self) -> None:
+        """Cancel it, and wait until it has ended. One that has not begun never will: the loop begins them in order."""
+        if self._scope is not None:
+            self._scope.cancel()
+            await self.ended.wait()
 
 
 def in_thread(function: Callable[P, object]) -> Callable[P, Awaitable[Any]]:
