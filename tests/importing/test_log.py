@@ -283,6 +283,22 @@ async def test_a_recall_while_it_is_exported_is_in_it_too(store: MemoryStore, tm
     assert await contents(other) == await contents(store)
 
 
+async def test_who_came_while_it_was_exported_is_no_member_in_it(store: MemoryStore, tmp_path: Path) -> None:
+    await do(store, group("g", "ann", "bob", "cat"), SetRole("g", None, "bob", "ADMIN", NOW))
+
+    class Late:
+        async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
+            if not after_seq:  # after the head was asked for
+                await do(store, add("g", None, "eve"), UpdateConversation("g", None, None, "eve", NOW))
+                await do(store, SetRole("g", None, "cat", "GUEST", NOW), remove("g", None, "ann"))
+            return await store.entries(conversation_id, after_seq, limit)
+
+    content = b"".join([line async for line, _ in export_log(store, Late(), ())])
+    other = MemoryStore(ids=SystemIds())
+    await imported(other, await other.migrate(), tmp_path, content)
+    assert await _roles(other) == {"ann": "MEMBER", "bob": "OWNER", "cat": "GUEST"}
+
+
 async def test_one_that_was_cut_off_is_gone_on_with(
     store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,6 +424,7 @@ def change(seq: int, op: str, *users: str) -> dict[str, Any]:
 MADE = change(1, "CREATED", "ann", "bob")
 GONE = entry(2, {"type": "RECALLED"}, "k")
 TEXT = entry(2, {"type": "TEXT", "text": "x"}, "k")
+OWNER = {"member": {"userId": "ann", "role": "OWNER"}}
 
 
 @pytest.mark.parametrize(
@@ -444,6 +461,17 @@ TEXT = entry(2, {"type": "TEXT", "text": "x"}, "k")
             "5: seq 1 is no message",
         ),
         ([HEADER, GROUP, MADE, GONE, {"end": {"headSeq": 2}}], "5: seq 2 is recalled by no entry"),
+        (
+            [HEADER, GROUP, MADE, OWNER, {"member": {"userId": "eve", "role": "ADMIN"}}],
+            "5: eve is no member after",
+        ),
+        ([HEADER, GROUP, MADE, change(2, "LEFT", "ann"), OWNER], "5: ann is no member after"),
+        ([HEADER, GROUP, MADE, OWNER, OWNER], "5: ann is named twice"),
+        ([HEADER, GROUP, MADE, OWNER, change(2, "LEFT", "ann")], "5: an entry comes after the members"),
+        (
+            [HEADER, GROUP, MADE, {"member": {"userId": "ann", "role": "ADMIN"}}, {"end": {"headSeq": 1}}],
+            "5: none of the members before it is the owner",
+        ),
         ([HEADER, {"conversation": {"conversationId": "..", "type": "GROUP"}}], "2: .*regex"),
         ([HEADER, GROUP, entry(1, {}, ts=-1)], "3: .*>= 0"),
     ],

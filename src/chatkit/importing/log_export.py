@@ -1,7 +1,7 @@
 """A log as JSON lines, as `log_lines` describes them: what `log_import` makes the same log of.
 
 It reads pages, beside a server that may run: of each conversation everything up to the head that it had when its turn
-came, and what was recalled since then with the entry that did it.
+came, and what was recalled since then with the entry that did it. Who came after that is no member in it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from ..core.policy import RANKS
 from ..errors import NotFoundError, UnavailableError
 from ..storage.base import Conversation, Entry, EntryReader, Store
+from ..types import Member
 from ..wire.payload import RECALLED
 from .log_lines import HEADER, ConversationLine, EndLine, EntryLine, MemberLine
 
@@ -130,15 +132,29 @@ async def _described(store: Store, conversation_id: str, present: set[str]) -> C
 
 
 async def _members(store: Store, conversation_id: str, present: set[str]) -> list[MemberLine]:
-    """Those who are in it now, with their roles."""
-    found: list[MemberLine] = []
+    """Those who are in it after its entries and are in it now, with their roles."""
     for user_id in sorted(present):
         try:
-            after: str | None = None
-            while page := await store.members(conversation_id, user_id, after, _MEMBERS):
-                found += [MemberLine(it.member.user_id, it.member.role) for it in page]
-                after = page[-1].member.user_id
-            return found
+            conversation = await store.conversation(conversation_id, user_id)
+            current = [it async for it in _current(store, conversation_id, user_id)]
         except NotFoundError:
-            found = []
-    return found
+            continue  # they have left since
+        return _roles(conversation, [it for it in current if it.user_id in present])
+    return []
+
+
+async def _current(store: Store, conversation_id: str, user_id: str) -> AsyncIterator[Member]:
+    after: str | None = None
+    while page := await store.members(conversation_id, user_id, after, _MEMBERS):
+        for it in page:
+            yield it.member
+        after = page[-1].member.user_id
+
+
+def _roles(conversation: Conversation, members: list[Member]) -> list[MemberLine]:
+    """Of a group whose owner came after its entries, the owner is who would follow them: an import needs one."""
+    lines = {it.user_id: MemberLine(it.user_id, it.role) for it in members}
+    if conversation.type == "GROUP" and members:
+        owner = min(members, key=lambda it: (RANKS[it.role], it.joined_seq, it.user_id))
+        lines[owner.user_id] = MemberLine(owner.user_id, "OWNER")
+    return [*lines.values()]

@@ -8,8 +8,8 @@
     {"member": {"userId": "ann", "role": "OWNER"}}
     {"end": {"headSeq": 3}}
 
-`read` goes through a file and holds that it is a log that can have been: seqs without holes, only members go, only
-messages are recalled. Pure; called by `cli` and `log_import`.
+`read` goes through a file and holds that it is a log that can have been: seqs without holes, only members go and
+have roles, only messages are recalled. Pure; called by `cli` and `log_import`.
 """
 
 from __future__ import annotations
@@ -163,6 +163,7 @@ class _File:
         self._seq = 0
         self._present: set[str] = set()
         self._joins: dict[str, int] = {}
+        self._roles: dict[str, Role] = {}
         self._no_messages: set[int] = set()
         self._recalled: set[int] = set()
         self._to_be_recalled: set[int] = set()
@@ -185,7 +186,7 @@ class _File:
             elif line.entry is not None:
                 yield self._entry(line.entry, where)
             elif line.member is not None:
-                yield line.member
+                yield self._member(line.member, where)
             elif line.end is not None:
                 self._end(line.end, where)
             else:
@@ -200,21 +201,36 @@ class _File:
 
     def _begin(self, conversation: ConversationLine) -> None:
         self._conversation, self._seq = conversation, 0
-        for found in (self._present, self._joins, self._no_messages, self._recalled, self._to_be_recalled):
+        for found in (self._present, self._joins, self._roles):
             found.clear()
+        for seqs in (self._no_messages, self._recalled, self._to_be_recalled):
+            seqs.clear()
 
     def _end(self, line: EndLine, where: str) -> None:
         if line.head_seq != self._seq:
             raise ImportFileError(f"{where}: entries between seq {self._seq} and {line.head_seq} are missing")
         if self._to_be_recalled:
             raise ImportFileError(f"{where}: seq {min(self._to_be_recalled)} is recalled by no entry")
+        assert self._conversation is not None, "it was looked at before"
+        if self._conversation.type == "GROUP" and self._roles and "OWNER" not in self._roles.values():
+            raise ImportFileError(f"{where}: none of the members before it is the owner")
         self._conversation = None
 
     def _check_ended(self, where: str) -> None:
         if self._conversation is not None:
             raise ImportFileError(f"{where}: the end of {self._conversation.conversation_id} is missing")
 
+    def _member(self, line: MemberLine, where: str) -> MemberLine:
+        if line.user_id not in self._present:
+            raise ImportFileError(f"{where}: {line.user_id} is no member after the entries before it")
+        if line.user_id in self._roles:
+            raise ImportFileError(f"{where}: {line.user_id} is named twice")
+        self._roles[line.user_id] = line.role
+        return line
+
     def _entry(self, line: EntryLine, where: str) -> Entry:
+        if self._roles:
+            raise ImportFileError(f"{where}: an entry comes after the members")
         if line.seq != self._seq + 1:
             words = (
                 "what came before it has expired, or is missing" if not self._seq else "the seqs have a hole"
