@@ -4,6 +4,7 @@ irssilog, and of WeeChat's before and after 4.8; nicks and words are others.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,47 @@ def test_irssi_says_the_day_now_and_then(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("days", "months"),
+    [
+        (["fre maj 05"], [5]),
+        (["pią lip 14", "wto sie 01", "śro lis 01"], [7, 8, 11]),
+        (["pet lip 14", "uto kol 01", "sri lis 01"], [6, 8, 10]),
+        (["Fri Jul 14", "pią maj 05"], [7, 5]),
+        (["ven. juil. 14", "mar. août 01", "ven jui 14"], [7, 8, 7]),
+        (["pe marras 03", "ti huhti 04"], [11, 4]),
+        (["ds. de març 04", "ds. d’abr. 01"], [3, 4]),
+        (["пт мая 05", "Пт. Июл 14"], [5, 7]),
+        (["金  7月 14", "金 11月 03"], [7, 11]),
+    ],
+)
+def test_irssi_says_the_day_in_the_language_of_its_machine(
+    tmp_path: Path, days: list[str], months: list[int]
+) -> None:
+    log = "".join(f"--- Day changed {day} 2017\n00:00 <ann> hi\n" for day in days)
+    records = read("irssi", write(tmp_path, {"a.log": log}))
+    assert [datetime.fromtimestamp(it[1] / 1000, UTC).month for it in messages(records)] == months
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        "--- Day changed fre xyz 05 2017",
+        "--- Day changed pet lip 14 2017",
+        "--- Log opened Fri May 2017",
+        "--- Day changed",
+    ],
+)
+def test_a_day_that_irssi_says_in_unknown_words_is_an_error(tmp_path: Path, day: str) -> None:
+    log = f"--- Log opened Fri Apr 14 00:00:00 2017\n00:01 <ann> hi\n{day}\n00:02 <ann> ho\n"
+    with pytest.raises(ImportFileError, match=r"a\.log:3: the day cannot be read"):
+        read("irssi", write(tmp_path, {"a.log": log}))
+
+
+@pytest.mark.parametrize(
     ("name", "files", "words"),
     [
         ("znc", {"a.log": "[00:00] <a> b"}, r"a\.log: its name has no date"),
+        ("znc", {"#party-2016-12-31_20170714.log": "[00:00] <a> b"}, r"log: its name has several dates"),
         ("znc", {"2017-07-14.log": "[00:00] <a> b\nhello\n"}, r"2017-07-14\.log:2: it is no line"),
         ("znc", {"2017-07-14.log": "[25:00] <a> b\n"}, r"log:1: there is no such time"),
         ("znc", {"2017-13-14.log": "[00:00] <a> b\n"}, r"log:1: there is no such time"),

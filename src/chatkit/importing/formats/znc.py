@@ -25,14 +25,17 @@ def read(files: Files, options: Options) -> Iterator[Record]:
     """Records of logs."""
     begun: set[str] = set()
     for name in log_files(files, ".log", ".txt"):
-        date = _DAY.search(name.rpartition("/")[2])
-        if date is None:
+        dates = _DAY.findall(name.rpartition("/")[2])
+        if not dates:
             raise files.error(name, "its name has no date such as 2024-02-29")
+        if len(dates) > 1:
+            raise files.error(name, "its name has several dates")
         channel = Channel(options.conversation or _channel(name) or files.stem)
         if channel.name not in begun:
             begun.add(channel.name)
             yield from channel.begin()
-        yield from _day(files, name, channel, (int(date[1]), int(date[2]), int(date[3])), options)
+        year, month, day = map(int, dates[0])
+        yield from _day(files, name, channel, (year, month, day), options)
 
 
 def _channel(name: str) -> str:
