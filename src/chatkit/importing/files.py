@@ -72,6 +72,12 @@ class Files:
         path = self._path.resolve()
         return path.name if path.is_dir() else path.stem
 
+    def topmost(self, ending: str) -> list[str]:
+        """The files with an ending that lie in no deeper folder than another such file; or the one file, as it is."""
+        found = [it for it in self.names if it.endswith(ending) or self.is_single]
+        depth = min((it.count("/") for it in found), default=0)
+        return [it for it in found if it.count("/") == depth]
+
     def size(self, name: str) -> int:
         """Bytes of a file."""
         return self._sizes[name]

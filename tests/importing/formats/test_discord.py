@@ -59,6 +59,19 @@ def test_channels_of_a_folder_with_offsets_of_their_own(tmp_path: Path) -> None:
     assert planned(records).users["11"].name == "Ann"
 
 
+def test_json_that_somebody_sent_is_no_channel(tmp_path: Path) -> None:
+    sent = export(post("private"), channel=CHANNEL | {"id": "66"})
+    files = {
+        "Club/general.json": export(post("hi")),
+        "Club/general.json_Files/list-1A2B3.json": [1, 2],
+        "Club/general.json_Files/sent-4C5D6.json": sent,
+        "direct.json": export(post("ho"), channel=CHANNEL | {"id": "21"}),
+    }
+    plan = planned(read("discord", write(tmp_path, files)))
+    assert [it.source for it in plan.made()] == ["20", "21"]
+    assert [(it.kind, it.count) for it in plan.omissions.values()] == [("files", 2)]
+
+
 def test_a_channel_in_parts_is_one_conversation(tmp_path: Path) -> None:
     parts = {"c [part 1].json": export(post("a")), "c [part 2].json": export(post("b", 101))}
     assert [it.messages for it in planned(read("discord", write(tmp_path, parts))).made()] == [2]

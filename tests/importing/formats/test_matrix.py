@@ -64,6 +64,16 @@ def test_a_room_and_who_is_in_it(tmp_path: Path) -> None:
     assert [it.key for it in records if isinstance(it, FoundMessage)] == ["$1", "$2"]
 
 
+def test_json_that_somebody_sent_is_no_room(tmp_path: Path) -> None:
+    sent = {"files/list.json": [1, 2], "files/export.json": export(event("private", "@zoe:x"))}
+    files = {f"Element - Tea/{name}": content for name, content in sent.items()}
+    files["Element - Tea/export.json"] = export(event())
+    for path in (write(tmp_path / "a", files), zipped(tmp_path / "a.zip", files)):
+        plan = planned(read("matrix", path))
+        assert [(it.title, it.members(9)) for it in plan.made()] == [("Tea", (f"x:{ANN}",))]
+        assert [(it.kind, it.count) for it in plan.omissions.values()] == [("files", 2)]
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [

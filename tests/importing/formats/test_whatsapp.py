@@ -90,6 +90,42 @@ def test_the_chat_is_called_by_its_file(tmp_path: Path) -> None:
     assert planned(records).made()[0].source == "Friends"
 
 
+CHAT = "14/07/2017, 10:00 - Ann: hi\n"
+SENT = "14/07/2017, 10:00 - Zoe: private\n"
+"""The export of another chat, which somebody sent as a file."""
+
+
+@pytest.mark.parametrize(
+    ("path", "files"),
+    [
+        ("Chat - Ann.zip", {"_chat.txt": CHAT, "00000002-notes.txt": "milk", "00000003-_chat.txt": SENT}),
+        ("Chat de WhatsApp con Ann.zip", {"Chat de WhatsApp con Ann.txt": CHAT, "Chat con Zoe.txt": SENT}),
+        ("all.zip", {"WhatsApp-Chat mit Ann/WhatsApp-Chat mit Ann.txt": CHAT, "WhatsApp-Chat mit Ann/a.txt": SENT}),
+        ("Chat (1).zip", {"Chat.txt": CHAT, "notes.txt": "\nmilk", "old.txt": b"\xff", "empty.txt": ""}),
+        ("a.zip", {"Ann.txt": CHAT, "sent/Zoe.txt": SENT}),
+    ],
+)  # fmt: skip
+def test_a_text_that_somebody_sent_is_no_chat(tmp_path: Path, path: str, files: dict[str, str]) -> None:
+    for export in (zipped(tmp_path / path, files), write(tmp_path / path.removesuffix(".zip"), files)):
+        plan = planned(read("whatsapp", export, conversation="Family"))
+        assert [(it.messages, it.members(9)) for it in plan.made()] == [(1, ("x:Ann",))]
+        assert [(it.kind, it.count) for it in plan.omissions.values()] == [("files", len(files) - 1)]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Ann.txt": CHAT, "Zoe.txt": SENT},
+        {"Ann.txt": "hello", "Zoe.txt": "milk"},
+        {"_chat.txt": CHAT, "export.txt": SENT},
+        {"a/_chat.txt": CHAT, "b/_chat.txt": SENT},
+    ],
+)
+def test_where_several_texts_may_be_the_chat_it_is_asked_for(tmp_path: Path, files: dict[str, str]) -> None:
+    with pytest.raises(ImportFileError, match=r"\.txt is the chat cannot be seen: import that file alone"):
+        read("whatsapp", write(tmp_path / "export", files))
+
+
 @pytest.mark.parametrize("text", ["hello\n", "Ann: hi\n14/07/2017, 10:00 - Ann: hi\n"])
 def test_what_is_no_chat_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ImportFileError, match=r"txt:1: it does not begin like a chat"):

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..files import Files
 from ..json_stream import JsonStream
 
 
-def documents(files: Files, pattern: str, maker: str, advice: str) -> Iterator[tuple[str, JsonStream]]:
+def documents(
+    files: Files, names: Sequence[str], pattern: str, maker: str, advice: str
+) -> Iterator[tuple[str, JsonStream]]:
     """(name, document) of each file, in order; each is to be read whole before the next.
 
     Args:
         files: What was exported.
+        names: Which of it.
         pattern: What a file is called.
         maker: What made it, for messages: "this is no {maker}".
-        advice: What to do where there is no such file.
+        advice: What to do where there is none.
 
     Raises:
         ImportFileError: There is no such file, or one holds no object, or more than one.
     """
-    names = [it for it in files.names if it.endswith(".json") or files.is_single]
     if not names:
         raise files.error(pattern, f"it is not there: {advice}")
     for name in names:

@@ -1,9 +1,12 @@
-"""What the readers share: values that may be anything, as text."""
+"""What the readers share: values that may be anything, as text; and files that hang on messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
+
+from ..files import Files
+from ..records import LeftOut
 
 
 def text_of(value: Any) -> str:
@@ -36,3 +39,10 @@ def names_of_files(files: Any, *keys: str) -> Iterator[str]:
             found = " ".join(text_of(it.get(key)) for key in keys if text_of(it.get(key)))
             if found:
                 yield f"[file] {found}"
+
+
+def not_read(files: Files, read: Collection[str]) -> Iterator[LeftOut]:
+    """Each file of an export that is none of these: what hangs on its messages."""
+    for name in files.names:
+        if name not in read:
+            yield LeftOut("files", "they hang on messages, which name them", name, is_message=False)

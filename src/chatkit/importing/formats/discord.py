@@ -1,6 +1,7 @@
 """JSON of DiscordChatExporter: one file for each channel or thread; a file, a folder or a zip of them.
 
-A message is known by its `id`. A channel that was exported in parts is one conversation.
+A message is known by its `id`. A channel that was exported in parts is one conversation. What hangs on messages is in
+a folder `NAME.json_Files` (DiscordChatExporter, ExportRequest.cs), and may be JSON too.
 
 What good guesses get wrong: offsets are those of whoever exported, and differ from file to file; fractions have 2, 3 or
 7 digits or none; kinds that the exporter does not know are written as numbers, and 20 and 23, answers to commands, are
@@ -17,16 +18,19 @@ from ..json_stream import JsonStream
 from ..records import FoundConversation, FoundMessage, LeftOut, Options, Record
 from ..times import iso_ms
 from ._json import documents, objects
-from ._text import id_of, names_of_files, text_of
+from ._text import id_of, names_of_files, not_read, text_of
 
+_MEDIA: Final = "_Files/"
 _SAID: Final = {"Default", "Reply", "0", "19", "20", "23", "ChatInputCommand", "ContextMenuCommand"}
 
 
 def read(files: Files, options: Options) -> Iterator[Record]:
     """Records of an export."""
+    names = [it for it in files.names if files.is_single or (it.endswith(".json") and _MEDIA not in it)]
     advice = "export with DiscordChatExporter as JSON"
-    for _, document in documents(files, "*.json", "export of DiscordChatExporter", advice):
+    for _, document in documents(files, names, "*.json", "export of DiscordChatExporter", advice):
         yield from _Reader(files, options, document).root()
+    yield from not_read(files, {*names})
 
 
 class _Reader:

@@ -1,6 +1,7 @@
 """A room that Element exported as JSON: the file, or the zip that it makes with attachments.
 
-A message is known by its event id.
+A message is known by its event id. Attachments are in folders beside `export.json` (element-web, Exporter.ts), and may
+be JSON too: a room is what lies in no deeper folder than another file of JSON.
 
 What good guesses get wrong: who made the room and who exported it are given as display names, which are nobody's ids;
 the room's id stands in its events alone; an edit is an event of its own (`m.replace`), whose fallback text begins
@@ -16,16 +17,17 @@ from ..files import Files
 from ..json_stream import JsonStream
 from ..records import FoundConversation, FoundMessage, LeftOut, Options, Record
 from ._json import documents, objects
-from ._text import text_of
+from ._text import not_read, text_of
 
 _FILES: Final = {"m.image", "m.file", "m.audio", "m.video"}
 
 
 def read(files: Files, options: Options) -> Iterator[Record]:
     """Records of an export."""
-    advice = "export the room from Element as JSON"
-    for name, document in documents(files, "export.json", "room that Element exported", advice):
+    names, advice = files.topmost(".json"), "export the room from Element as JSON"
+    for name, document in documents(files, names, "export.json", "room that Element exported", advice):
         yield from _Reader(files, options, document, name).root()
+    yield from not_read(files, names)
 
 
 class _Reader:

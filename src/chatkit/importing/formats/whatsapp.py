@@ -4,7 +4,8 @@ What good guesses get wrong: dates are in the order of the phone's language, whi
 of them (`--date-order` says it where they do not tell); times are the phone's (`--timezone`), on Android to the minute,
 and lines can be out of order; between the time and AM or PM there may be a narrow space, and marks of direction before
 a line; a text may have any number of lines. Messages have no ids: they are known by what they say, who says it, and
-when. What happened has no author; where it holds a colon it looks like a message all the same.
+when. What happened has no author; where it holds a colon it looks like a message all the same. A file that somebody
+sent lies beside the chat, and may be a text, even the export of another chat.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, ImportFileError
 from ..files import Files
 from ..records import FoundConversation, FoundMessage, LeftOut, Options, Record
 from ..times import Zone
+from ._text import not_read
 
 _MARKS: Final = "\u200e\u200f\u202a\u202c\ufeff"
 _LINE: Final = re.compile(
@@ -44,13 +46,36 @@ class _Line(NamedTuple):
 
 def read(files: Files, options: Options) -> Iterator[Record]:
     """Records of an export."""
-    names = [it for it in files.names if it.endswith(".txt") or files.is_single]
-    if not names:
-        raise files.error("*.txt", "it is not there: this is no chat that WhatsApp exported")
     if options.date_order and options.date_order not in _ORDERS:
         raise ConfigurationError(f"--date-order must be one of {', '.join(_ORDERS)}")
-    for name in names:
-        yield from _chat(files, name, options)
+    name = _name(files, options.encoding)
+    yield from _chat(files, name, options)
+    yield from not_read(files, {name})
+
+
+def _name(files: Files, encoding: str) -> str:
+    """The one text that is the chat: on iOS `_chat.txt`, on Android called like the zip, in any language."""
+    texts = files.topmost(".txt")
+    if not texts:
+        raise files.error("*.txt", "it is not there: this is no chat that WhatsApp exported")
+    if len(texts) == 1:
+        return texts[0]
+    chats = [it for it in texts if _stem(it) in {"_chat", files.stem, _folder(it)}]
+    chats = chats or [it for it in texts if _looks_like_a_chat(files, it, encoding)]
+    if len(chats) != 1:
+        first, second, *_ = chats or texts
+        raise files.error(
+            first, f"whether this or {second} is the chat cannot be seen: import that file alone"
+        )
+    return chats[0]
+
+
+def _looks_like_a_chat(files: Files, name: str, encoding: str) -> bool:
+    try:
+        first = next((text for _, text in files.lines(name, encoding) if text.strip(_MARKS + " ")), "")
+    except ImportFileError:
+        return False
+    return _begins(1, first) is not None
 
 
 def _chat(files: Files, name: str, options: Options) -> Iterator[Record]:
@@ -80,11 +105,18 @@ def _chat(files: Files, name: str, options: Options) -> Iterator[Record]:
 
 def _title(files: Files, name: str) -> str:
     """What the chat is called, by the name of its file; of iOS's `_chat.txt` by its folder or zip."""
-    folder, _, file = name.rpartition("/")
-    stem = file.removesuffix(".txt")
+    stem = _stem(name)
     if stem == "_chat":
-        stem = folder.rpartition("/")[2] or files.stem
+        stem = _folder(name) or files.stem
     return stem.removeprefix("WhatsApp Chat with ").removeprefix("WhatsApp Chat - ")
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(".txt")
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0].rpartition("/")[2]
 
 
 def _messages(files: Files, name: str, encoding: str) -> Iterator[tuple[_Line, str]]:
