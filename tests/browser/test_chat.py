@@ -66,6 +66,23 @@ def test_typing_is_shown_to_the_other(server: ServerProcess, new_tab: NewTab) ->
     expect(ann.page.locator("#typing")).to_have_text("")
 
 
+def test_on_a_phone_an_unknown_conversation_leaves_the_list_and_typing_ends_there(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    chat = server.conversation("ann", "ben")
+    server.say("ben", chat, "before", "k-1")
+    ann = new_tab(viewport={"width": 390, "height": 780}).sign_in("ann", conversation="gone")
+    ben = new_tab().sign_in("ben", conversation=chat)
+    preview = ann.page.locator(f'[data-conversation="{chat}"] .preview')
+    expect(preview).to_be_visible()
+    ben.page.get_by_role("textbox", name="Message").press_sequentially("hm")
+    expect(preview).to_have_text("typing…")
+    expect(preview).to_have_text("before")
+    ann.choose(chat)
+    ann.page.get_by_role("button", name="Back to conversations").click()
+    expect(preview).to_be_visible()
+
+
 def test_reload_shows_the_history_with_its_ticks(server: ServerProcess, new_tab: NewTab) -> None:
     chat = server.conversation("ann", "ben")
     ann = new_tab().sign_in("ann", conversation=chat)

@@ -60,6 +60,36 @@ def test_a_message_is_edited_liked_and_answered(server: ServerProcess, new_tab: 
     expect(ben.message("hi there").locator(".quote")).to_have_text("ann: Message recalled")
 
 
+def test_a_jump_within_sight_reads_on_and_a_refused_edit_comes_back(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    chat, other = server.conversation("ann", "ben"), server.conversation("ann", "cleo")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    ben = new_tab().sign_in("ben", conversation=chat)
+    ann.write("helo")
+    ann.expect_state("helo", "READ")
+    tool(ben, "helo", "Reply").click()
+    ben.write("an answer")
+    ann.message("an answer").locator(".quote").click()
+    expect(ann.message("helo")).to_be_focused()
+    ben.write("news")
+    ben.expect_state("news", "READ")
+    expect(ann.page.locator("#to-end")).to_be_hidden()
+
+    field = ann.page.get_by_role("textbox", name="Message")
+    ann.act("helo", "Edit")
+    field.fill("hello")
+    ann.choose(other)
+    expect(field).to_have_value("")
+    ann.choose(chat)
+    expect(field).to_have_value("hello")
+    field.fill("x" * 70_000)
+    field.press("Enter")
+    expect(ann.page.locator(".toast")).to_be_visible()
+    expect(field).to_have_value("x" * 70_000)
+    expect(ann.page.locator("#context")).to_contain_text("Editing: helo")
+
+
 def test_escape_takes_an_edit_back_and_a_touch_shows_what_can_be_done(
     server: ServerProcess, new_tab: NewTab, shots: Path
 ) -> None:

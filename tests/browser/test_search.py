@@ -39,6 +39,7 @@ def test_search_finds_leads_there_and_says_when_it_cannot(
     row = tab.message("the parcel is in 東京都 <b>now</b>")
     expect(row).to_be_in_viewport()
     expect(row).to_be_focused()
+    expect(tab.page).to_have_title("(261) chatkit")  # what came after it was not in view
 
     tab.page.get_by_label("Only in the open conversation").check()
     expect(found).to_have_text("1 found, the newest first")

@@ -18,6 +18,7 @@ export class Pane {
   #conversation = undefined;
   #shownId = null;
   #current = null; // the message that the keyboard is at
+  #sought = null; // {seq} of the message to be shown, while what is between is loaded
 
   /** @param {{client, actions: import("./actions.js").Actions, back: () => void, changed: () => void}} parts */
   constructor({ client, actions, back, changed }) {
@@ -30,7 +31,10 @@ export class Pane {
     byId("back").addEventListener("click", back);
     byId("about").addEventListener("click", ({ currentTarget }) => this.#actions.ofConversation(this.#conversation, currentTarget));
     byId("older").addEventListener("click", () => this.#loadOlder().catch((error) => toast(error.message)));
-    byId("to-end").addEventListener("click", () => this.toEnd());
+    byId("to-end").addEventListener("click", () => {
+      this.toEnd();
+      byId("scroller").focus(); // the button is hidden now
+    });
     byId("scroller").addEventListener("scroll", () => this.#scrolled());
     byId("log").addEventListener("click", (event) => this.#acted(event));
     byId("log").addEventListener("keydown", (event) => this.#pressed(event));
@@ -38,8 +42,14 @@ export class Pane {
     new ResizeObserver(() => this.atEnd && this.toEnd()).observe(byId("scroller"));
   }
 
-  toEnd() {
+  /** Another conversation is open, or none, or the same is to be seen from its end. */
+  opened() {
+    this.#sought = null;
     this.atEnd = true;
+  }
+
+  toEnd() {
+    this.opened();
     byId("scroller").scrollTop = byId("scroller").scrollHeight;
     this.#changed();
   }
@@ -78,13 +88,14 @@ export class Pane {
     setAttribute(byId("log"), "data-first", first);
     byId("older").hidden = !conversation.loaded || !conversation.hasOlder;
     showItems(itemsOf(conversation, this.#client), this.#media);
-    if (this.atEnd) scroller.scrollTop = scroller.scrollHeight;
+    if (this.atEnd || isNew) scroller.scrollTop = scroller.scrollHeight;
     else if (first < former) scroller.scrollTop = scroller.scrollHeight - fromEnd;
     byId("to-end").hidden = this.atEnd;
     if (!this.#current?.isConnected) this.#stand([...byId("log").querySelectorAll(".message")].at(-1) ?? null);
   }
 
   #scrolled() {
+    if (this.#sought !== null) return; // it goes elsewhere
     const scroller = byId("scroller");
     this.atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END_PX;
     this.#changed();
@@ -92,18 +103,25 @@ export class Pane {
 
   /** Show a message of the open conversation, and load what is between; within bounds. */
   async seek(seq) {
-    const { id } = this.#conversation;
-    const find = () => (this.#conversation?.id === id ? document.querySelector(`#log .message[data-seq="${seq}"]`) : null);
-    for (let page = 0; page < SEEK_PAGES_MAX && find() === null && this.#conversation?.id === id; page += 1) {
-      if (!(await this.#grow())) break;
-    }
-    const row = find();
-    if (row === null) return toast("That message is not here, or too far back to be shown.");
+    const sought = { seq };
+    this.#sought = sought;
     this.atEnd = false;
-    row.scrollIntoView({ block: "center" });
-    row.focus({ preventScroll: true });
-    row.classList.add("found");
-    row.addEventListener("animationend", () => row.classList.remove("found"), { once: true });
+    this.#client.viewing(false); // or of what is loaded only the newest is kept
+    try {
+      await this.#load(sought);
+      if (this.#sought === sought) showRow(document.querySelector(`#log .message[data-seq="${seq}"]`));
+    } finally {
+      if (this.#sought === sought) {
+        this.#sought = null;
+        this.#scrolled();
+      }
+    }
+  }
+
+  async #load(sought) {
+    for (let page = 0; page < SEEK_PAGES_MAX && this.#sought === sought; page += 1) {
+      if (this.#conversation.messages[0]?.seq <= sought.seq || !(await this.#grow())) return;
+    }
   }
 
   async #loadOlder() {
@@ -152,7 +170,7 @@ export class Pane {
     if (!button) return choose(row);
     const { entry, item, quote } = row.item;
     const { action, reaction } = button.dataset;
-    if (action === "drop") this.#client.cancel(this.#conversation.id, item.clientMsgId);
+    if (action === "drop") this.#drop(item);
     else if (action === "jump") this.seek(quote.seq).catch((error) => toast(error.message));
     else if (action === "react") this.#actions.react(row.item, reaction);
     else if (action === "reply") this.#actions.reply(entry);
@@ -161,6 +179,19 @@ export class Pane {
     else if (action === "save") this.#media.save(button.media);
     else this.#actions.ofMessage(row.item, button);
   }
+
+  #drop({ clientMsgId }) {
+    byId("scroller").focus(); // its button goes with it
+    this.#client.cancel(this.#conversation.id, clientMsgId);
+  }
+}
+
+function showRow(row) {
+  if (row === null) return toast("That message is not here, or too far back to be shown.");
+  row.scrollIntoView({ block: "center" });
+  row.focus({ preventScroll: true });
+  row.classList.add("found");
+  row.addEventListener("animationend", () => row.classList.remove("found"), { once: true });
 }
 
 /** Where nothing hovers, a touch shows what can be done with a message. */

@@ -26,6 +26,7 @@ export class Ui {
   #attachments;
   #search;
   #due = false;
+  #showsTyping = false;
 
   /** @param {{client, login, notifier, theme, install, actions}} parts `login`: where the open conversation is remembered for a reload */
   constructor({ client, login, notifier, theme, install, actions }) {
@@ -71,26 +72,26 @@ export class Ui {
 
   /** Whether something on the page changes with time alone. */
   get needsTick() {
-    return this.#client.status.state === "waiting" || this.#open !== undefined || byId("typing").textContent !== "";
+    return this.#client.status.state === "waiting" || this.#open !== undefined || this.#showsTyping;
   }
 
   /** Show a conversation, or the list when null; remembered for a reload. */
   show(conversationId) {
     this.#login.openConversation = this.openId = conversationId;
-    this.#pane.atEnd = true;
     this.#opened(conversationId);
     this.#client.focus(conversationId);
     this.#notifier.looked(conversationId);
   }
 
   #opened(conversationId) {
-    for (const room of [this.#composer, this.#attachments, this.#search]) room.opened(conversationId);
+    for (const room of [this.#pane, this.#composer, this.#attachments, this.#search]) room.opened(conversationId);
   }
 
   /** Show a message that a search has found. */
   #found(conversationId, seq) {
     if (this.#client.conversation(conversationId) === undefined) return toast("That conversation is not here.");
     this.show(conversationId);
+    this.#pane.atEnd = false; // or all of it counts as read
     this.#draw();
     queueMicrotask(() => this.#seek(seq)); // after the field took the focus
   }
@@ -112,7 +113,7 @@ export class Ui {
   #draw() {
     const open = this.#open;
     const { atEnd } = this.#pane;
-    setAttribute(byId("app"), "data-view", this.openId === null ? "list" : "conversation");
+    setAttribute(byId("app"), "data-view", open ? "conversation" : "list"); // also while what is to be open is not known
     this.#banner.draw();
     this.#list.draw(open);
     this.#pane.draw(open, this.openId);
@@ -120,6 +121,7 @@ export class Ui {
     this.#client.viewing(atEnd);
     if (open && atEnd && document.visibilityState === "visible") this.#client.markRead(this.openId);
     this.#drawUnread();
+    this.#showsTyping = this.#client.conversations().some((one) => one.typingUsers(Date.now()).length > 0);
   }
 
   #drawUnread() {
