@@ -100,9 +100,12 @@ export const tests = {
     await turn();
     equal(state(), ["too long", "Answering ben: q", [["c", "too long", "q"]]]);
     press("Escape");
-    field.value = "";
+    field.value = "half";
     composer.begin("edit", entryOf("helo"));
     say("too late");
+    await turn();
+    equal(state(), ["too late", "Editing: helo", [["edit", "too late", "helo"]]]);
+    press("Enter");
     field.value = "something else";
     await turn();
     equal(state(), ["something else", "", [["edit", "too late", "helo"]]]);

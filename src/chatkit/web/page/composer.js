@@ -110,10 +110,15 @@ export class Composer {
     if (this.#drafts.size > DRAFTS_MAX) this.#drafts.delete(this.#drafts.keys().next().value);
   }
 
-  /** It is to be written once more, after what is being written there now. */
+  /** It is written once more: now, or after what was begun since it was sent. */
   #giveBack(conversationId, draft) {
-    if (conversationId === this.#openId) this.#show(beneath(this.#draft, draft));
-    else this.#putAside(conversationId, beneath(this.#drafts.get(conversationId), draft));
+    const isOpen = conversationId === this.#openId;
+    const now = (isOpen ? this.#draft : this.#drafts.get(conversationId)) ?? NOTHING;
+    const { text, context } = draft.before ?? NOTHING;
+    const isNext = now.text === text && now.context === context;
+    const next = isNext ? { ...draft, before: now } : beneath(now, { ...draft, before: null });
+    if (isOpen) this.#show(next);
+    else this.#putAside(conversationId, next);
   }
 
   // --- sending ---
@@ -122,7 +127,7 @@ export class Composer {
     event.preventDefault();
     const { text, context, before } = this.#draft;
     if (text.trim() === "" || this.#openId === null) return;
-    this.#say(this.#openId, { text: text.trim(), context, before: null });
+    this.#say(this.#openId, { text: text.trim(), context, before });
     this.#show(before);
     this.#sent();
   }
@@ -171,7 +176,7 @@ export class Composer {
 
 /** @param {Draft | null | undefined} draft */
 function isEmpty(draft) {
-  return !draft || (draft.text.trim() === "" && draft.context === null && draft.before === null);
+  return !draft || (draft.text.trim() === "" && draft.context === null && isEmpty(draft.before));
 }
 
 /** An edit that changes nothing is nothing to go on with. @param {Draft} draft */
