@@ -105,7 +105,7 @@ def test_every_command_has_a_key_by_which_others_are_kept_from_it() -> None:
     assert overlap(append, ImportEntries("g", (), None, 1))
     part = AppendPart("g", "m", "ann", 1, "to be", 5, 1)
     assert overlap(part, append)
-    assert overlap(part, EndStream("g", "m", "ann", 1, "k", b"{}", b"", 1))
+    assert overlap(part, EndStream("g", "m", "ann", 1, 0, "k", b"{}", b"", 1))
     assert not overlap(part, Append("h", "ann", "k", b"{}", b"", 1))
     assert len(get_args(Command)) == 42, "a new command: does it stand in `overlap`?"
 

@@ -301,7 +301,7 @@ async def test_an_end_whose_key_is_taken_gets_another_key() -> None:
         await group(server, "ann", "ben")
         ann = await login(server, "ann")
         name = await begun(ann)
-        idle = IdleStream("g-1", name, 2, "ann", server.ports.clock.now_ms(), "")
+        idle = IdleStream("g-1", name, 2, "ann", server.ports.clock.now_ms(), 0, "")
         first = server.engine.end_stream(idle)
         ann.say(text("g-1", first.client_msg_id))
         await ann.hear("MSG_ACK")

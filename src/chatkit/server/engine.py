@@ -331,7 +331,7 @@ class Engine:
         payload = canonical(edit)
         now_ms = self._now_ms()
         key = "end-" + self._mac(f"{it.message_id} {now_ms}".encode()).hex()
-        place = (it.conversation_id, it.message_id, it.author_id, it.at_ms)
+        place = (it.conversation_id, it.message_id, it.author_id, it.at_ms, it.parts)
         return EndStream(*place, key, payload, self._mac(payload), now_ms)
 
     def review(

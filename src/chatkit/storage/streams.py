@@ -13,6 +13,7 @@ class IdleStream(msgspec.Struct, frozen=True):
     Attributes:
         seq: Of the message.
         at_ms: When its author was last heard of.
+        parts: How many it has, with or without them in `text`.
         text: What there is of it.
     """
 
@@ -21,6 +22,7 @@ class IdleStream(msgspec.Struct, frozen=True):
     seq: int
     author_id: str
     at_ms: int
+    parts: int
     text: str
 
 

@@ -96,11 +96,13 @@ class AppendPart(msgspec.Struct, frozen=True, gc=False):
 class EndStream(msgspec.Struct, frozen=True, gc=False):
     """The server ends a stream whose author is silent: the EDIT entry stands under the author's name.
 
-    Nobody's rights are asked. Refusals: NotFoundError (no such id), ConflictError (it is not open, or was heard of
-    after `idle_ms`).
+    Nobody's rights are asked. Refusals: NotFoundError (no such id), ConflictError (it is not open, was heard of
+    after `idle_ms`, or has other parts than were read).
 
     Attributes:
         idle_ms: It was last heard of then, or before.
+        parts: How many it had when `payload` was made of them. Times alone do not say that none came since: nodes have
+            clocks of their own.
         client_msg_id: A key that no user can have used.
         payload: An EDIT with `ends`, canonical.
     """
@@ -109,6 +111,7 @@ class EndStream(msgspec.Struct, frozen=True, gc=False):
     message_id: str
     author_id: str
     idle_ms: int
+    parts: int
     client_msg_id: str
     payload: bytes
     payload_mac: bytes

@@ -98,7 +98,7 @@ def end_stream(state: State, command: EndStream) -> Appended:
     """End a stream of which nothing was heard for long, by an EDIT entry as its author would write it."""
     conversation, row = find_message(state, command.message_id)
     stream = state.streams[conversation.key, row.seq]
-    if stream is None or stream.at_ms > command.idle_ms:
+    if stream is None or stream.at_ms > command.idle_ms or stream.parts != command.parts:
         raise ConflictError("the stream has ended, or goes on")
     reference = reference_of(command.payload)
     assert reference is not None, "the server made it"

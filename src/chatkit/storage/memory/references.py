@@ -113,17 +113,17 @@ def idle_streams(
 ) -> list[IdleStream]:
     """Open streams of which nothing was heard since, the longest silent first."""
     idle = sorted(
-        (it.at_ms, it.conversation_key, it.seq, texts)
+        (it.at_ms, it.conversation_key, it.seq, it.parts, texts)
         for it, texts in _streams(tables)
         if not before_ms < it.at_ms <= after_ms
     )
     found = []
-    for at_ms, key, seq, texts in idle[:limit]:
+    for at_ms, key, seq, count, texts in idle[:limit]:
         log = tables.by_key[key]
         row = log.rows[seq - 1]
         text = "".join(texts) if parts else texts[0]
         name = message_id(key, row.epoch, seq)
-        found.append(IdleStream(log.conversation_id, name, seq, row.sender_id, at_ms, text))
+        found.append(IdleStream(log.conversation_id, name, seq, row.sender_id, at_ms, count, text))
     return found
 
 

@@ -141,7 +141,7 @@ FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, fi
 JOIN stream_part AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
 """
 SELECT_IDLE = """
-SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_ms, (
+SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_ms, s.parts, (
     SELECT string_agg(p.text, '' ORDER BY p.part) FROM stream_part AS p
     WHERE p.conversation_key = s.conversation_key AND p.seq = s.seq AND (p.part = 0 OR $3))
 FROM (SELECT * FROM stream WHERE at_ms <= $1 UNION ALL SELECT * FROM stream WHERE at_ms > $4) AS s
@@ -261,6 +261,6 @@ async def idle_streams(
     """Open streams of which nothing was heard since, the longest silent first."""
     rows = await connection.fetch(SELECT_IDLE, before_ms, limit, parts, after_ms)
     return [
-        IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, text)
-        for name, key, epoch, seq, sender_id, at_ms, text in rows
+        IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, count, text)
+        for name, key, epoch, seq, sender_id, at_ms, count, text in rows
     ]

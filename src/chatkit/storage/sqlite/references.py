@@ -115,7 +115,7 @@ SELECT t.conversation_key, t.seq, t.part, t.text, NULL FROM k
 CROSS JOIN stream_part AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
 """
 SELECT_IDLE = """
-SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_ms, (
+SELECT c.conversation_id, e.conversation_key, e.epoch, e.seq, e.sender_id, s.at_ms, s.parts, (
     SELECT group_concat(t.text, '') FROM (
         SELECT p.text FROM stream_part AS p
         WHERE p.conversation_key = s.conversation_key AND p.seq = s.seq AND (p.part = 0 OR ?3) ORDER BY p.part) AS t)
@@ -220,8 +220,8 @@ def idle_streams(
 ) -> list[IdleStream]:
     """Open streams of which nothing was heard since, the longest silent first."""
     return [
-        IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, text)
-        for name, key, epoch, seq, sender_id, at_ms, text in connection.execute(
+        IdleStream(name, message_id(key, epoch, seq), seq, sender_id, at_ms, count, text)
+        for name, key, epoch, seq, sender_id, at_ms, count, text in connection.execute(
             SELECT_IDLE, (before_ms, limit, parts, after_ms)
         )
     ]

@@ -54,7 +54,7 @@ def ended(name: str, words: str, sender: str = "ann", at_ms: int = NOW, ends: st
 def cut_off(it: base.IdleStream, at_ms: int = NOW) -> base.EndStream:
     """Its end by the server."""
     command = ended(it.message_id, it.text, ends="CUT_OFF")
-    place = (it.conversation_id, it.message_id, it.author_id, it.at_ms)
+    place = (it.conversation_id, it.message_id, it.author_id, it.at_ms, it.parts)
     return base.EndStream(*place, f"end-{it.message_id}", command.payload, command.payload_mac, at_ms)
 
 
@@ -206,7 +206,7 @@ class StreamContract:
             "a clock that was set back"
         )
         (found,) = await idle(store, NOW + 10)
-        assert found == base.IdleStream("g", name, 2, "ann", NOW + 10, "ab")
+        assert found == base.IdleStream("g", name, 2, "ann", NOW + 10, 1, "ab")
         assert [it.text for it in await idle(store, NOW + 10, parts=False)] == ["a"]
 
         await do(store, part(name, 2, "c", NOW + 20))
@@ -222,6 +222,21 @@ class StreamContract:
         assert entry.edit.payload == text("abc")
         await do(store, ended(name, "abcd", at_ms=NOW + 500))
         assert (await shown(store, "bob", 2)).edit == base.StoredEdit(4, NOW + 500, text("abcd"), "WHOLE")
+
+    async def test_no_part_that_was_answered_is_missing_where_clocks_differ(self, store: Store) -> None:
+        name = await stream(store)
+        await do(store, part(name, 1, "a", NOW + 100))
+        (found,) = await idle(store, NOW - 50, NOW + 50)  # as a node sees it whose clock is behind
+        await do(store, part(name, 2, "b", NOW))
+        await refused(store, cut_off(found), ConflictError)
+        assert (await shown(store, "bob", 2)).stream == Streamed(2, "ab")
+        (found,) = await idle(store, NOW - 50, NOW + 50, parts=False)
+        assert (found.parts, found.text) == (2, ""), "those that are not shown count too"
+        (found,) = await idle(store, NOW - 50, NOW + 50)
+        await one(store, cut_off(found), base.Appended)
+        entry = await shown(store, "bob", 2)
+        assert entry.edit is not None
+        assert entry.edit.payload == text("ab")
 
     async def test_the_server_ends_it_though_its_author_has_left(self, store: Store) -> None:
         name = await stream(store)
