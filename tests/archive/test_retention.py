@@ -11,6 +11,7 @@ import pytest
 
 from chatkit import BadRequestError, CaughtUp, ChatClient, ChatServer, MemoryConnector, NotFoundError
 from chatkit.archive.memory import MemoryArchive
+from chatkit.server import retention_verbs
 from chatkit.server.archiving.config import milliseconds_kept
 from chatkit.server.person import lines_of
 from chatkit.storage import base
@@ -179,6 +180,19 @@ async def test_a_client_lets_go_of_what_was_deleted(tmp_path: Path) -> None:
             async with client(device_id) as bob:
                 await caught_up(bob)
                 assert [it.seq for it in await bob.history("g", limit=10)] == [5, 6, 7, 8], device_id
+
+
+async def test_very_many_go_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention_verbs, "EXPIRE_MAX", 4)
+    async with ChatServer(store=MemoryStore(ids=seeded_ids()), authenticate=by_name) as server:
+        await server.create_conversation("GROUP", "ann", ["bob"], conversation_id="g")
+        for number in range(12):
+            await server.send("g", "ann", f"{number}", client_msg_id=f"k{number}")
+        await server.delete_history("g", 10)
+        await server.delete_history("g", 8)
+        await server.delete_history("g", 2**50)
+        expired = [it.subject for it in await server.store.audit("g") if it.action == "EXPIRED"]
+        assert expired == ["4", "8", "10", "12"]
 
 
 async def test_what_a_host_may_say() -> None:

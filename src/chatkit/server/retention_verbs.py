@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._arguments import check_number
 from ..errors import BadRequestError, ConfigurationError
 from ..storage.base import Done
+from ..storage.cold import EXPIRE_MAX
 from .archiving.config import milliseconds_kept
 from .host import HostVerbs, check_ids, named
 
@@ -38,9 +39,9 @@ class RetentionVerbs(HostVerbs):
     async def delete_history(self, conversation_id: str, up_to_seq: int, *, by: str | None = None) -> None:
         """Delete the messages of a conversation up to a seq for good, for everybody. The newest entry stays.
 
-        Nobody can read them from then on; who pages through the conversation is told where it begins now. Their bodies
-        leave the log and the archive with the next run of the archiver. What stays of them: their numbers, so that
-        there is no gap, and their keys, so that a resend gets its old answer.
+        Nobody can read them from then on; who pages through the conversation is told where it begins now. Very many go
+        in steps, the oldest first. Their bodies leave the log and the archive with the next run of the archiver. What
+        stays of them: their numbers, so that there is no gap, and their keys, so that a resend gets its old answer.
 
         Args:
             conversation_id: Which.
@@ -50,12 +51,15 @@ class RetentionVerbs(HostVerbs):
         Raises:
             BadRequestError: No valid id, or a seq below 1.
             NotFoundError: There is no such conversation.
-            UnavailableError: Storage refused; a retry is safe.
+            UnavailableError: Storage refused, and the oldest may be gone already; a retry is safe.
         """
         check_ids(conversation_id, *named(by))
         if type(up_to_seq) is not int or up_to_seq < 1:
             raise BadRequestError("up_to_seq must be a whole number of at least 1")
-        await self.engine.execute(self.engine.expiry(conversation_id, up_to_seq, by), Done)
+        _, head_seq = (await self.store.head_seqs([conversation_id])).get(conversation_id, ("", 0))
+        # with each go the rows of what was said of it, so one commit takes not too many
+        for floor_seq in (*range(EXPIRE_MAX, min(up_to_seq, head_seq), EXPIRE_MAX), up_to_seq):
+            await self.engine.execute(self.engine.expiry(conversation_id, floor_seq, by), Done)
 
 
 def _milliseconds(keep_s: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
@@ -75,9 +76,20 @@ def write(tables: MemoryState, changes: Changes) -> None:
     for key, seq in changes.ended_streams:
         tables.by_key[key].streams.pop(seq, None)
     for floor_seq, key in changes.floors:
-        streams = tables.by_key[key].streams
-        for seq in [seq for seq in streams if seq <= floor_seq]:
-            del streams[seq]
+        _drop_expired(tables.by_key[key], floor_seq)
+
+
+def _drop_expired(log: Conversation, floor_seq: int) -> None:
+    """Streams of messages that expired are open no more, and what was said of these messages goes with them."""
+    said: tuple[dict[int, Any], ...] = (log.streams, log.reactions, log.pins)
+    for by_seq in said:
+        for seq in [seq for seq in by_seq if seq <= floor_seq]:
+            del by_seq[seq]
+    log.mentions = {it for it in log.mentions if it[1] > floor_seq}
+    # a recall finds the words of edits by their rows: those stay until the words have left too
+    wordless_seq = min(floor_seq, log.cold_seq)
+    for seq in [seq for seq in log.edits if seq <= floor_seq]:
+        log.edits[seq] = [edit_seq for edit_seq in log.edits[seq] if edit_seq > wordless_seq]
 
 
 def marks_in(

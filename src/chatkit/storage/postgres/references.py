@@ -7,7 +7,6 @@ entry changes under its conversation's lock alone. And by `reads`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
@@ -116,10 +115,17 @@ WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
 """  # noqa: S608 -- fixed names
     for table in ("pin", "stream", "stream_part")
 )
-_TABLES: Final = ("stream_part", "stream")
+# a recall finds the words of edits by their rows: those stay until the words have left too
 DROP_EXPIRED = """
-DELETE FROM {table} AS t USING unnest($1::bigint[], $2::bigint[]) AS k (floor_seq, conversation_key)
+WITH k AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS k (floor_seq, conversation_key)),
+    cut AS (DELETE FROM stream_part AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq <= floor_seq),
+    closed AS (DELETE FROM stream AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq <= floor_seq),
+    ended AS (DELETE FROM reaction AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq <= floor_seq),
+    unsaid AS (DELETE FROM mention AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq <= floor_seq),
+    unpinned AS (DELETE FROM pin AS t USING k WHERE t.conversation_key = k.conversation_key AND t.seq <= floor_seq)
+DELETE FROM edit AS t USING k JOIN conversation AS c ON c.conversation_key = k.conversation_key
 WHERE t.conversation_key = k.conversation_key AND t.seq <= k.floor_seq
+    AND t.edited_by_seq <= least(k.floor_seq, c.cold_seq)
 """
 DELETE_SAID_OF_RECALLED = """
 WITH k AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)),
@@ -222,15 +228,16 @@ async def pins(connection: Connection, key: int, user_id: str) -> list[PinRow]:
 
 
 async def write_streams(connection: Connection, changes: Changes) -> None:
-    """Write streams that begin, grow and end."""
+    """Write streams that begin, grow and end. Those of messages that expired are open no more, and what was said of
+    these messages goes with them."""
     if changes.streams:
         await connection.fetch(PUT_STREAMS, *columns(changes.streams, 6))
         await connection.fetch(INSERT_PARTS, *columns(changes.parts, 4))
     if changes.ended_streams:
         await connection.fetch(DELETE_PARTS, *columns(changes.ended_streams, 2))
         await connection.fetch(DELETE_STREAMS, *columns(changes.ended_streams, 2))
-    for table in _TABLES if changes.floors else ():
-        await connection.fetch(DROP_EXPIRED.format(table=table), *columns(changes.floors, 2))
+    if changes.floors:
+        await connection.fetch(DROP_EXPIRED, *columns(changes.floors, 2))
 
 
 async def marks(

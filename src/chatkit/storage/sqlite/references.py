@@ -100,8 +100,18 @@ PUT_STREAM = (
 INSERT_PART = "INSERT INTO stream_part (conversation_key, seq, part, text) VALUES (?, ?, ?, ?)"
 DELETE_STREAM = "DELETE FROM stream WHERE conversation_key = ? AND seq = ?"
 DELETE_PARTS = "DELETE FROM stream_part WHERE conversation_key = ? AND seq = ?"
-DROP_PARTS = "DELETE FROM stream_part WHERE seq <= ? AND conversation_key = ?"
-DROP_STREAMS = "DELETE FROM stream WHERE seq <= ? AND conversation_key = ?"
+# a recall finds the words of edits by their rows: those stay until the words have left too
+DROP_EXPIRED = (
+    "DELETE FROM stream_part WHERE seq <= ? AND conversation_key = ?",
+    "DELETE FROM stream WHERE seq <= ? AND conversation_key = ?",
+    "DELETE FROM reaction WHERE seq <= ? AND conversation_key = ?",
+    "DELETE FROM mention WHERE seq <= ? AND conversation_key = ?",
+    "DELETE FROM pin WHERE seq <= ? AND conversation_key = ?",
+    """
+DELETE FROM edit WHERE seq <= ?1 AND conversation_key = ?2 AND edited_by_seq <= (
+    SELECT min(?1, c.cold_seq) FROM conversation AS c WHERE c.conversation_key = ?2)
+""",
+)
 DELETE_REACTIONS = "DELETE FROM reaction WHERE conversation_key = ? AND seq = ?"
 SELECT_MARKS = """
 WITH k (conversation_key, first_seq, last_seq) AS (VALUES {keys})
@@ -189,9 +199,9 @@ def write_streams(connection: Connection, changes: Changes) -> None:
 
 
 def drop_expired(connection: Connection, changes: Changes) -> None:
-    """Streams of messages that expired are open no more."""
-    _many(connection, DROP_PARTS, changes.floors)
-    _many(connection, DROP_STREAMS, changes.floors)
+    """Streams of messages that expired are open no more, and what was said of these messages goes with them."""
+    for drop in DROP_EXPIRED:
+        _many(connection, drop, changes.floors)
 
 
 def marks(
