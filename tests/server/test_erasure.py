@@ -113,6 +113,31 @@ async def test_who_edited_reacted_pinned_named_and_streamed_is_erased_to_the_end
         assert [it in words for it in ("+1", "of ben")] == [True] * 2, "docs/privacy.md says so"
 
 
+async def test_of_what_has_expired_no_row_holds_a_word(tmp_path: Path) -> None:
+    """The message is below the floor, with no archiver to take its body out; one of its edits is above."""
+    path = str(tmp_path / "chat.db")
+    store: Any = SqliteStore(path, ids=SystemIds(), threads=False)
+    async with serving(store) as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g")
+        sent = await server.send("g", "ben", "TOPSECRET", client_msg_id="k")
+        named = {"messageId": sent.message_id, "seq": sent.seq}
+        for key in ("early", "late"):
+            edit = {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": f"{key} TOPSECRET"}}
+            await server.send("g", "ben", edit, client_msg_id=key)
+        await server.send("g", "ann", "of ann", client_msg_id="k")
+        await server.delete_history("g", 3)
+        exported = b"".join([line async for line in server.export_user("ben")])
+        assert (b'"TOPSECRET"' in exported, b"late TOPSECRET" in exported) == (False, True)
+
+        assert await server.erase_user("ben", bodies="erase") == Erased(1, 1)
+        ann = await login(server, "ann")
+        ann.say({"event": "SYNC", "conversationId": "g", "lastSeq": 0})
+        assert "TOPSECRET" not in json.dumps(await ann.hear("SYNC_PAGE"))
+        assert await server.erase_user("ben", bodies="erase") == Erased(1, 0)
+    assert b"TOPSECRET" not in b"".join(it.read_bytes() for it in tmp_path.iterdir())
+    assert full_report(path).findings == []
+
+
 async def test_a_message_that_is_refused_keeps_no_other_back() -> None:
     class Refusing(GatedStore):
         refuses = ""

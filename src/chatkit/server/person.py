@@ -55,7 +55,7 @@ async def lines_of(store: Store, log: EntryReader, user_id: str, now_ms: int) ->
     async for place in places_of(store, user_id):
         yield _line("conversation", place)
         async for some in messages_of(store, place.conversation_id, user_id, _MESSAGES_PER_READ):
-            for message in some:
+            for message in (it for it in some if not it.has_expired):
                 yield _message_line(place, message, await _payload(log, place, message))
     async for row in _acts_of(store, user_id):
         yield _line("act", row)

@@ -92,6 +92,7 @@ class OwnMessage(msgspec.Struct, frozen=True):
     Attributes:
         kind: Which of these; only a USER is recalled, and its edits with it.
         payload: As everybody reads it: the tombstone of one that was recalled. Empty where the body is in an archive.
+        has_expired: Whether nobody reads it any more, and the log still holds words of it, or of an edit.
     """
 
     client_msg_id: str
@@ -101,6 +102,7 @@ class OwnMessage(msgspec.Struct, frozen=True):
     server_ts: int
     is_recalled: bool
     payload: bytes
+    has_expired: bool = False
 
 
 class EntryReader(Protocol):
@@ -126,7 +128,11 @@ class PersonReader(Protocol):
     async def messages_of(
         self, conversation_id: str, user_id: str, after: str, limit: int
     ) -> list[OwnMessage]:
-        """What the user wrote in a conversation, in the order of their keys: those above key `after`."""
+        """What the user wrote in a conversation, in the order of their keys: those above key `after`.
+
+        Of what has expired it has the messages that were not recalled and of which there are words still: the body, or
+        an edit.
+        """
 
 
 def places(rows: Iterable[Sequence[Any]]) -> list[Place]:
@@ -147,9 +153,17 @@ def own_message(
     server_ts: int,
     is_recalled: bool,
     payload: bytes,
+    has_expired: bool,
 ) -> OwnMessage:
     """A message as it is shown."""
     shown = RECALLED if is_recalled else payload
     return OwnMessage(
-        client_msg_id, message_id(key, epoch, seq), seq, kind, server_ts, bool(is_recalled), shown
+        client_msg_id,
+        message_id(key, epoch, seq),
+        seq,
+        kind,
+        server_ts,
+        bool(is_recalled),
+        shown,
+        bool(has_expired),
     )

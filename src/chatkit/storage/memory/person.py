@@ -47,13 +47,14 @@ class MemoryPersonReads:
     ) -> list[OwnMessage]:
         """What the user wrote in a conversation, in the order of their keys."""
         log = self._tables.by_id.get(conversation_id)
-        keys = () if log is None else sorted(log.by_client_id.items())
+        if log is None:
+            return []
         seqs = [
             seq
-            for (sender, key), seq in keys
-            if sender == user_id and key > after and log is not None and seq > log.floor_seq
+            for (sender, key), seq in sorted(log.by_client_id.items())
+            if sender == user_id and key > after and (seq > log.floor_seq or _has_words(log, seq))
         ]
-        return [_message(log, seq) for seq in seqs[:limit] if log is not None]
+        return [_message(log, seq) for seq in seqs[:limit]]
 
 
 def _place(log: Conversation, user_id: str) -> Place:
@@ -71,10 +72,14 @@ def _place(log: Conversation, user_id: str) -> Place:
     )
 
 
+def _has_words(log: Conversation, seq: int) -> bool:
+    """Whether there is still something to recall of a message that has expired."""
+    row = log.rows[seq - 1]
+    return row.kind == "USER" and seq not in log.recalled and bool(row.payload or log.edits.get(seq))
+
+
 def _message(log: Conversation, seq: int) -> OwnMessage:
     row = log.rows[seq - 1]
     assert row.client_msg_id is not None, "it was found by it"
-    is_recalled = seq in log.recalled
-    return own_message(
-        row.client_msg_id, log.key, row.epoch, seq, row.kind, row.server_ts, is_recalled, row.payload
-    )
+    place = (row.client_msg_id, log.key, row.epoch, seq, row.kind, row.server_ts)
+    return own_message(*place, seq in log.recalled, row.payload, seq <= log.floor_seq)

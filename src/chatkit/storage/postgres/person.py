@@ -34,12 +34,16 @@ WHERE c.conversation_key > $2 AND c.conversation_key <= $3 ORDER BY c.conversati
 """
 SELECT_LAST_PLACE = "SELECT coalesce(max(conversation_key), 0) FROM conversation"
 SELECT_MESSAGES_OF = """
-SELECT e.client_msg_id, e.conversation_key, e.epoch, e.seq, e.kind, e.server_ts, r.seq IS NOT NULL, e.payload
+SELECT e.client_msg_id, e.conversation_key, e.epoch, e.seq, e.kind, e.server_ts, r.seq IS NOT NULL, e.payload,
+    e.seq <= c.floor_seq
 FROM conversation_name AS n
 JOIN conversation AS c ON c.conversation_key = n.conversation_key
 JOIN message AS e ON e.conversation_key = n.conversation_key AND e.sender_id = $2 AND e.client_msg_id > $3
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-WHERE n.conversation_id = $1 AND e.seq > c.floor_seq ORDER BY e.client_msg_id LIMIT $4
+WHERE n.conversation_id = $1 AND (e.seq > c.floor_seq OR e.kind = 'USER' AND r.seq IS NULL AND (
+    e.payload <> '' OR EXISTS (
+        SELECT FROM edit AS d WHERE d.conversation_key = e.conversation_key AND d.seq = e.seq)))
+ORDER BY e.client_msg_id LIMIT $4
 """
 
 PLACES_SEARCHED: Final = 20_000

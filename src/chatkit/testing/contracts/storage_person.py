@@ -15,6 +15,7 @@ from .storage_commands import (
     delivered,
     device,
     do,
+    edited,
     group,
     one,
     read,
@@ -139,6 +140,26 @@ class PersonContract:
         assert [it.payload for it in page.entries] == [TOMBSTONE]
         rows = await store.acts(base.AuditFilter(action="RECALLED"), 0, 9)
         assert [(it.actor_id, it.subject) for it in rows] == [("", written.message_id)]
+
+    async def test_what_has_expired_is_found_and_recalled_while_there_are_words_of_it(
+        self, store: PersonStore
+    ) -> None:
+        await do(store, group("g", "ann", "bob"))
+        first, second, third = [
+            (await one(store, send("g", "ann", key), base.Appended)).entry.message_id for key in "abc"
+        ]
+        await do(store, recall(third, "ann"), edited("g", "ann", first, key="d"), send("g", "bob", "last"))
+        await do(store, base.Expire("g", 5, None, NOW))
+        found = await store.messages_of("g", "ann", "", 9)
+        assert [(it.seq, it.kind, it.has_expired) for it in found] == [
+            (2, "USER", True),
+            (3, "USER", True),
+            (6, "EDIT", False),
+        ]
+        await do(store, by_host(first), by_host(second))
+        assert [it.seq for it in await store.messages_of("g", "ann", "", 9)] == [6]
+        page = await store.page("g", "bob", 5, 1, 9_999)
+        assert [it.payload for it in page.entries] == [TOMBSTONE], "the edit above the floor went along"
 
     async def test_an_act_without_any_other_effect_is_written_down(self, store: PersonStore) -> None:
         await do(store, base.RecordAct("READ", "adm", "messages/x", {"why": "ticket 7", "user": ""}, NOW))
