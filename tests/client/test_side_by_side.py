@@ -6,7 +6,6 @@ import asyncio
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -263,24 +262,16 @@ async def wait_for_a_cancelled_task() -> None:
     await task
 
 
-async def cancel_own_task() -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    task.cancel()
-    await anyio.sleep(60)
-
-
 @pytest.mark.parametrize("concurrency", [1, 3])
-@pytest.mark.parametrize("fail", [wait_for_a_cancelled_task, cancel_own_task])
 async def test_a_cancellation_of_a_handlers_own_making_is_an_error_like_any_other(
-    server: FakeServer, concurrency: int, fail: Callable[[], Awaitable[None]]
+    server: FakeServer, concurrency: int
 ) -> None:
     app = Slow({"c-1": 0})
     errors: list[Exception] = []
 
     async def handle(delivery: Delivery) -> None:
         if delivery.seq == 1:
-            await fail()
+            await wait_for_a_cancelled_task()
         await app.handle(delivery)
 
     async def on_error(delivery: Delivery, error: Exception) -> float | None:

@@ -292,9 +292,9 @@ class ChatClient:
         An entry is taken when its handler has returned; one whose handler raised, was cancelled or died with the
         process comes again first, with a greater `attempt`, at the next `consume` on the same local store. Two things
         may come before it after a restart: that its log was replaced meanwhile, and, where it must be fetched, what the
-        store holds of other conversations. What was taken does not come again, except that a process that is killed, or
-        cancels `consume`, may see the one entry again whose handler had just returned. The order is that of `events`,
-        in each conversation by seq.
+        store holds of other conversations. What was taken does not come again, except that a process that is killed may
+        see the one entry again whose handler had just returned. The order is that of `events`, in each conversation by
+        seq.
 
         Repeated are `MessageReceived` (also of members that come and go), `MessageRecalled` and `EpochChanged`.
         All others come at most once: `send` gives an outcome again, `heads` says how things stand. A message
