@@ -38,13 +38,13 @@ class FakeSocket extends EventTarget {
 
 const WELCOME = { event: "WELCOME", resumeToken: "r1", heartbeatMs: 20_000 };
 
-function connected() {
+function connected(token = "t") {
   FakeSocket.made = [];
   const world = { states: [], events: [], refused: [], timers: new Map(), nowMs: 1_000 };
   const connection = new Connection({
     url: "ws://host/v1/ws",
     deviceId: "d",
-    tokens: { get: () => "t", held: "t", refused: (token) => world.refused.push(token), renewable: false },
+    tokens: { get: () => token, held: token, refused: (token) => world.refused.push(token), renewable: false },
     WebSocket: FakeSocket,
     random: () => 0.5,
     now: () => world.nowMs,
@@ -96,6 +96,18 @@ export const tests = {
     fire(500);
     socket().opens();
     equal(socket().sent[0].token, "t");
+    socket().breaks(4101);
+    equal([state(), waits()], ["loggedOut", []]);
+  },
+
+  "who is logged in by a cookie comes back where a login was ended, and not where the cookie is refused"() {
+    const { socket, welcome, waits, fire, state } = connected(null);
+    welcome();
+    socket().breaks(4101);
+    equal([state(), waits()], ["waiting", [250]]);
+    fire(250);
+    socket().opens();
+    equal([socket().sent[0].resumeToken, socket().sent[0].token], [undefined, undefined]);
     socket().breaks(4101);
     equal([state(), waits()], ["loggedOut", []]);
   },

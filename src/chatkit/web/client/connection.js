@@ -238,9 +238,16 @@ export class Connection {
     if (next === "refused") return this.#become("refused", { code, reason });
     if (next === "login") this.#resumeToken = null;
     if (next === "login" && (this.online || !this.#triedResume)) this.#parts.tokens.refused(this.#presented);
-    const isSpent = !this.#triedResume && !this.#parts.tokens.renewable && this.#parts.tokens.held === this.#presented;
-    if (next === "login" && isSpent) return this.#become("loggedOut", { code, reason });
+    if (next === "login" && this.#isSpent()) return this.#become("loggedOut", { code, reason });
     this.#again(code, reason, error);
+  }
+
+  /** Whether there is no other login than the one that was refused. A cookie that was good is shown once more: logging out elsewhere ends
+   * all connections of a user, and says nothing of this browser's cookie. */
+  #isSpent() {
+    const { held, renewable } = this.#parts.tokens;
+    const mayBeGood = held === null && this.online;
+    return !this.#triedResume && !renewable && held === this.#presented && !mayBeGood;
   }
 
   /** @param {number} code @param {string} reason @param {import("./errors.js").ChatError} [error] */
