@@ -422,7 +422,8 @@ class PushTarget(msgspec.Struct, frozen=True):
     Attributes:
         exact: What it confirmed singly above `delivered_seq`.
         only_mentions: Whether the user muted the conversation but for what mentions them.
-        mentioned: Among the newest `MENTIONED_ENTRIES_MAX` entries after `read_seq`, those that mention the user.
+        mentioned: What mentions the user after `read_seq`: the newest `MENTIONED_MAX` by name, and as many with
+            everybody.
     """
 
     conversation_key: int
@@ -444,7 +445,7 @@ class EntryMark(msgspec.Struct, frozen=True):
     """An entry without its words.
 
     Attributes:
-        kind: What it is; no MEMBER.
+        kind: What it is.
         is_recalled: Whether it was recalled.
         recalls_seq: Of a RECALL, what it recalls.
     """
@@ -516,8 +517,11 @@ class DeliveryLag(msgspec.Struct, frozen=True):
 
 LAG_MAX: Final = 100_000
 
-MENTIONED_ENTRIES_MAX: Final = 1_000
-"""How many of the newest entries are looked at for whom they mention."""
+MENTIONED_MAX: Final = 100
+"""How many of the newest mentions of a user are looked at, by name and with everybody."""
+
+MARKED_ENTRIES_MAX: Final = 10_000
+"""How many of the newest entries are looked at for the newest messages and recalls among them."""
 
 
 class DeliveryStore(Protocol):
@@ -552,9 +556,14 @@ class DeliveryStore(Protocol):
     async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
         """The newest messages and recalls up to each claim's head, at most `count` of each conversation.
 
+        They are looked for among its newest `MARKED_ENTRIES_MAX` entries; of what else is there nothing is counted.
+
         Returns:
-            Ascending by conversation and seq. Changes of members are left out, and not counted.
+            Ascending by conversation and seq.
         """
+
+    async def marks(self, places: Collection[tuple[int, int]]) -> list[EntryMark]:
+        """Those of these entries that are there, by (conversation_key, seq), in any order."""
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """How messages read now, by (conversation_key, seq): the payload of the newest edit, else their own, of an open

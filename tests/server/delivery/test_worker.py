@@ -12,12 +12,12 @@ import pytest
 from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.ports import Ports, SystemIds
 from chatkit.push.base import Dead, Delivered, Push, Refused, Result, Retry, Unknown
-from chatkit.server.delivery.notices import Notice, PushText
+from chatkit.server.delivery.notices import ENTRIES_MAX, Notice, PushText
 from chatkit.server.delivery.worker import DeliveryWorker
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.contracts.storage_commands import mentioning, title_entry
+from chatkit.testing.contracts.storage_commands import mentioning, reacted, title_entry
 
 from .world import CLOCK, ScriptedProvider, World
 
@@ -148,6 +148,32 @@ async def test_a_mention_wakes_who_muted_the_rest_and_says_so(world: World) -> N
     assert [(it.token, it.body, it.badge, it.mentioned) for _, it in world.provider.sent[1:]] == [
         ("cat's phone", "ann: loud", 4, True)
     ]
+
+
+@pytest.mark.parametrize("mutes", [True, False])
+async def test_a_message_is_told_however_many_reactions_follow(world: World, mutes: bool) -> None:
+    if mutes:
+        await world.do(base.Mute("g", "cat", CLOCK.now_ms() + 10**7, but_mentions=True))
+    await world.do(mentioning("g", "ann", "cat!", "cat", at_ms=CLOCK.now_ms()))
+    (entry,) = await world.store.entries("g", 1, 1)
+    for number in range(2 * ENTRIES_MAX):
+        is_removed = number % 2 == 1
+        await world.do(reacted("g", "bob", entry.message_id, "+1", removed=is_removed, key=f"r{number}"))
+    await world.work()
+
+    assert ("cat's phone", "Team", "ann: cat!", 1) in world.provider.shown()
+
+
+async def test_a_mention_is_told_however_many_messages_follow(world: World) -> None:
+    await world.do(base.Mute("g", "cat", CLOCK.now_ms() + 10**7, but_mentions=True))
+    await world.do(base.Mute("g", "bob", CLOCK.now_ms() + 10**7))
+    await world.do(mentioning("g", "ann", "cat!", "cat", at_ms=CLOCK.now_ms()))
+    for number in range(2 * ENTRIES_MAX):
+        await world.send("g", "bob", f"{number}")
+    await world.work()
+
+    ((_, push),) = [it for it in world.provider.sent if it[1].token == "cat's phone"]
+    assert (push.body, push.badge, push.mentioned) == ("ann: cat!", 1, True)
 
 
 async def test_a_recalled_mention_wakes_nobody(world: World) -> None:

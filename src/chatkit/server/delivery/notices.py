@@ -23,7 +23,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         message_id: Of that message: the newest one of others that the user has not read and the device not confirmed.
         payload: As it reads now: the newest edit, and of a streamed message the text so far; without its words (`type`
             only) where they are hidden.
-        count: How many such messages there are among the newest entries.
+        count: How many such messages there are among the newest ones.
         recalled: Whether the message of an earlier push was recalled, and this one is what is left to be told.
             Then, if nothing is, it is about the recall, and `payload` is that of a recalled message.
         hide_body: Whether the words are hidden.
@@ -97,7 +97,7 @@ def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark], push_af
     Args:
         claim: What is new.
         target: The device, and how far it has got.
-        marks: The newest entries of the conversation, ascending.
+        marks: The newest messages and recalls of the conversation, ascending; where only mentions wake, what mentions.
         push_after_ms: How long an entry is left to the sockets.
     """
     after = max(target.read_seq, target.delivered_seq, target.join_seq - 1)

@@ -73,16 +73,29 @@ class Planner:
         marks: dict[int, list[EntryMark]] = {key: [] for key in keys}
         for mark in await outbox.newest([it for it in claims if it.conversation_key in keys], ENTRIES_MAX):
             marks[mark.conversation_key].append(mark)
+        mentions = await self._mentions(targets)
         by_place = {place_of(it): it for it in claims}
         after_ms = round(self._config.push_after_s * 1000)
         tasks = []
         for target in targets:
             key = target.conversation_key
             claim = by_place.get((key, target.user_id, target.device_id)) or by_place.get((key, "", ""))
-            choice = choose(claim, target, marks[key], after_ms) if claim is not None else None
-            if claim is not None and choice is not None:
+            if claim is None:
+                continue
+            found = marks[key]
+            if target.only_mentions:
+                seqs = [it for it in target.mentioned if it <= claim.head_seq]
+                found = [mentions[key, it] for it in seqs if (key, it) in mentions]
+            choice = choose(claim, target, found, after_ms)
+            if choice is not None:
                 tasks.append(Task(claim, target, choice))
         return tasks
+
+    async def _mentions(self, targets: Sequence[PushTarget]) -> dict[tuple[int, int], EntryMark]:
+        """What mentions those whom only that wakes: others may have written any number of messages since."""
+        places = {(it.conversation_key, seq) for it in targets if it.only_mentions for seq in it.mentioned}
+        found = await self._store.deliveries.marks(places) if places else []
+        return {(it.conversation_key, it.seq): it for it in found}
 
     async def plan(self, tasks: Sequence[Task]) -> list[Planned]:
         """Put everything into words. Those that take too long are tried again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import anyio.lowlevel
 import msgspec
@@ -14,7 +14,8 @@ from ...errors import UnavailableError
 from ...wire.payload import EVERYBODY
 from ..base import (
     LAG_MAX,
-    MENTIONED_ENTRIES_MAX,
+    MARKED_ENTRIES_MAX,
+    MENTIONED_MAX,
     PUSHES_PER_DEVICE_MAX,
     Claim,
     ClaimTerms,
@@ -141,11 +142,18 @@ class MemoryDeliveries:
         """The newest messages and recalls of conversations, without their words."""
         await self._check()
         heads = {it.conversation_key: it.head_seq for it in claims}
-        return [
-            _mark(self._tables.by_key[key], row)
-            for key, head_seq in sorted(heads.items())
-            for row in [it for it in self._tables.by_key[key].rows[:head_seq] if it.kind != "MEMBER"][-count:]
-        ]
+        found = []
+        for key, head_seq in sorted(heads.items()):
+            log = self._tables.by_key[key]
+            rows = log.rows[max(0, head_seq - MARKED_ENTRIES_MAX) : head_seq]
+            found += [_mark(log, it) for it in rows if it.kind in ("USER", "RECALL")][-count:]
+        return found
+
+    async def marks(self, places: Collection[tuple[int, int]]) -> list[EntryMark]:
+        """Entries, without their words."""
+        await self._check()
+        logs = self._tables.by_key
+        return [_mark(logs[key], row) for key, seq in {*places} if (row := logs[key].row(seq)) is not None]
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The payloads of entries that were not recalled and have not expired, as they read now."""
@@ -279,8 +287,12 @@ def _mark(it: Conversation, row: MessageRow) -> EntryMark:
 
 
 def _mentioned(it: Conversation, user_id: str, read_seq: int) -> tuple[int, ...]:
-    after = max(read_seq, it.head_seq - MENTIONED_ENTRIES_MAX)
-    return tuple(sorted(seq for name, seq in it.mentions if name in (user_id, EVERYBODY) and seq > after))
+    unread = [(name, seq) for name, seq in it.mentions if seq > read_seq]
+    by_name, with_all = (
+        sorted(seq for name, seq in unread if name == wanted)[-MENTIONED_MAX:]
+        for wanted in (user_id, EVERYBODY)
+    )
+    return tuple(sorted(by_name + with_all))
 
 
 def _unread(it: Conversation, user_id: str, now_ms: int) -> int:

@@ -11,7 +11,7 @@ is waited for by itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -19,9 +19,11 @@ from msgspec.structs import replace
 from ...core.log.marks import reading
 from ...drivers.postgres import READ, ConflictError, Connection, Database, Row
 from ...errors import UnavailableError
+from ...wire.payload import EVERYBODY
 from ..base import (
     LAG_MAX,
-    MENTIONED_ENTRIES_MAX,
+    MARKED_ENTRIES_MAX,
+    MENTIONED_MAX,
     PUSHES_PER_DEVICE_MAX,
     Claim,
     ClaimTerms,
@@ -144,31 +146,29 @@ ORDER BY x.seq
 """
 SELECT_MENTIONED: Final = """
 SELECT k.conversation_key, k.user_id, t.seq
-FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (conversation_key, user_id, read_seq)
-CROSS JOIN LATERAL (
-    SELECT f.head_seq FROM conversation AS f WHERE f.conversation_key = k.conversation_key OFFSET 0
-) AS c
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[]) AS k (conversation_key, user_id, read_seq, name)
 CROSS JOIN LATERAL (
     SELECT f.seq FROM mention AS f
-    WHERE f.conversation_key = k.conversation_key AND f.user_id IN (k.user_id, '*')
-        AND f.seq > greatest(k.read_seq, c.head_seq - $4::bigint) OFFSET 0
+    WHERE f.conversation_key = k.conversation_key AND f.user_id = k.name AND f.seq > k.read_seq
+    ORDER BY f.seq DESC LIMIT $5
 ) AS t
 ORDER BY t.seq
 """
-SELECT_MARKS: Final = """
+_MARK = """
 SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL, CASE
     WHEN e.kind = 'RECALL' THEN (convert_from(e.payload, 'UTF8')::jsonb ->> 'seq')::bigint END
-FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, head_seq)
-CROSS JOIN LATERAL (
-    SELECT * FROM message AS f
-    WHERE f.conversation_key = k.conversation_key AND f.seq <= k.head_seq AND f.kind <> 'MEMBER'
-    ORDER BY f.seq DESC LIMIT $3
-) AS e
+FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+CROSS JOIN LATERAL (SELECT * FROM message AS f WHERE f.conversation_key = k.conversation_key AND {wanted}) AS e
 LEFT JOIN LATERAL (
     SELECT f.seq FROM recall AS f WHERE f.conversation_key = e.conversation_key AND f.seq = e.seq OFFSET 0
 ) AS r ON true
 ORDER BY e.conversation_key, e.seq
 """
+SELECT_NEWEST_MARKS: Final = _MARK.format(
+    wanted="f.seq > k.seq - $4::bigint AND f.seq <= k.seq AND f.kind IN ('USER', 'RECALL') "
+    "ORDER BY f.seq DESC LIMIT $3"
+)
+SELECT_MARKS: Final = _MARK.format(wanted="f.seq = k.seq OFFSET 0")
 SELECT_WAITING: Final = """
 SELECT k.name FROM unnest($1::text[]) AS k (name)
 CROSS JOIN LATERAL (SELECT * FROM conversation_name AS f WHERE f.conversation_id = k.name OFFSET 0) AS n
@@ -352,7 +352,15 @@ class PostgresDeliveries:
         """The newest messages and recalls of conversations, without their words."""
         heads = {it.conversation_key: it.head_seq for it in claims}
         async with self._reading.transaction(READ) as connection:
-            rows = await connection.fetch(SELECT_MARKS, [*heads], [*heads.values()], count)
+            rows = await connection.fetch(
+                SELECT_NEWEST_MARKS, [*heads], [*heads.values()], count, MARKED_ENTRIES_MAX
+            )
+        return [EntryMark(*row) for row in rows]
+
+    async def marks(self, places: Collection[tuple[int, int]]) -> list[EntryMark]:
+        """Entries, without their words."""
+        async with self._reading.transaction(READ) as connection:
+            rows = await connection.fetch(SELECT_MARKS, *columns({*places}, 2))
         return [EntryMark(*row) for row in rows]
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
@@ -449,9 +457,9 @@ async def _targets(connection: Connection, claims: Sequence[Claim], now_ms: int)
     ):
         exact.setdefault((key, user_id, device_id), []).append(seq)
     mentioned: dict[tuple[int, str], list[int]] = {}
-    users = {(row[0], row[1], row[8]) for row in rows}
+    users = {(row[0], row[1], row[8], name) for row in rows for name in (row[1], EVERYBODY)}
     for key, user_id, seq in (
-        await connection.fetch(SELECT_MENTIONED, *columns(users, 3), MENTIONED_ENTRIES_MAX) if users else ()
+        await connection.fetch(SELECT_MENTIONED, *columns(users, 4), MENTIONED_MAX) if users else ()
     ):
         mentioned.setdefault((key, user_id), []).append(seq)
     return [

@@ -5,15 +5,17 @@ Called by `store`: the reads in a snapshot, `claim`, `finish` and `discard_dead_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
 from ...core.log.marks import reading
 from ...drivers.sqlite import Connection, Row
+from ...wire.payload import EVERYBODY
 from ..base import (
     LAG_MAX,
-    MENTIONED_ENTRIES_MAX,
+    MARKED_ENTRIES_MAX,
+    MENTIONED_MAX,
     PUSHES_PER_DEVICE_MAX,
     Claim,
     ClaimTerms,
@@ -108,19 +110,26 @@ CROSS JOIN device_exact AS x ON x.conversation_key = k.conversation_key AND x.us
     AND x.device_id = k.device_id
 """
 SELECT_MENTIONED = """
-WITH k (conversation_key, user_id, read_seq) AS (VALUES {keys})
+WITH k (conversation_key, user_id, read_seq, name) AS (VALUES {keys})
 SELECT k.conversation_key, k.user_id, t.seq FROM k
-CROSS JOIN conversation AS c ON c.conversation_key = k.conversation_key
-CROSS JOIN mention AS t ON t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*')
-    AND t.seq > max(k.read_seq, c.head_seq - ?)
+CROSS JOIN mention AS t ON t.conversation_key = k.conversation_key AND t.user_id = k.name
+    AND t.seq > max(k.read_seq, ifnull((SELECT o.seq FROM mention AS o
+        WHERE o.conversation_key = k.conversation_key AND o.user_id = k.name ORDER BY o.seq DESC LIMIT 1 OFFSET ?), 0))
 """
-SELECT_MARKS = """
+_MARK = """
 SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL,
     CASE WHEN e.kind = 'RECALL' THEN CAST(e.payload AS TEXT) ->> 'seq' END
-FROM message AS e
+FROM {source}
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-WHERE e.conversation_key = ? AND e.seq <= ? AND e.kind <> 'MEMBER' ORDER BY e.seq DESC LIMIT ?
 """
+SELECT_NEWEST_MARKS = (
+    _MARK.format(source="message AS e")
+    + "WHERE e.conversation_key = ?1 AND e.seq > ?2 - ?4 AND e.seq <= ?2 AND e.kind IN ('USER', 'RECALL') "
+    + "ORDER BY e.seq DESC LIMIT ?3"
+)
+SELECT_MARKS = "WITH k (conversation_key, seq) AS (VALUES {keys})" + _MARK.format(
+    source="k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq"
+)
 SELECT_WAITING = """
 WITH k (conversation_id) AS (VALUES {keys})
 SELECT c.conversation_id FROM k CROSS JOIN conversation AS c ON c.conversation_id = k.conversation_id
@@ -255,8 +264,8 @@ def targets(connection: Connection, claims: Sequence[Claim], now_ms: int) -> lis
     for *place, seq in select(connection, SELECT_EXACT, [row[:3] for row in rows if row[-1]]):
         exact.setdefault((place[0], place[1], place[2]), []).append(seq)
     mentioned: dict[tuple[int, str], list[int]] = {}
-    users = {(row[0], row[1], row[8]) for row in rows}
-    for key, user_id, seq in select(connection, SELECT_MENTIONED, users, MENTIONED_ENTRIES_MAX):
+    users = {(row[0], row[1], row[8], name) for row in rows for name in (row[1], EVERYBODY)}
+    for key, user_id, seq in select(connection, SELECT_MENTIONED, users, MENTIONED_MAX):
         mentioned.setdefault((key, user_id), []).append(seq)
     return [_target(row, exact.get(row[:3], []), mentioned.get(row[:2], [])) for row in rows]
 
@@ -293,8 +302,13 @@ def newest(connection: Connection, claims: Sequence[Claim], count: int) -> list[
     return [
         _mark(row)
         for place in sorted(heads.items())
-        for row in reversed(connection.execute(SELECT_MARKS, (*place, count)))
+        for row in reversed(connection.execute(SELECT_NEWEST_MARKS, (*place, count, MARKED_ENTRIES_MAX)))
     ]
+
+
+def marks(connection: Connection, places: Collection[tuple[int, int]]) -> list[EntryMark]:
+    """Entries, without their words."""
+    return [_mark(row) for row in select(connection, SELECT_MARKS, places)]
 
 
 def _mark(row: Row) -> EntryMark:

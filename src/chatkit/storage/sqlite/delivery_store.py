@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from ..base import Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
@@ -49,6 +49,11 @@ class SqliteDeliveries:
     async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
         """The newest messages and recalls of conversations, without their words."""
         found: list[EntryMark] = await self._read(deliveries.newest, claims, count)
+        return found
+
+    async def marks(self, places: Collection[tuple[int, int]]) -> list[EntryMark]:
+        """Entries, without their words."""
+        found: list[EntryMark] = await self._read(deliveries.marks, {*places})
         return found
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:

@@ -15,8 +15,11 @@ from .storage_commands import (
     delivered,
     device,
     do,
+    edited,
     group,
     one,
+    pinned,
+    reacted,
     read,
     recall,
     refused,
@@ -25,6 +28,7 @@ from .storage_commands import (
     send,
     single,
     text,
+    title_entry,
 )
 
 AFTER = 5_000
@@ -343,6 +347,22 @@ class NoticeContract:
         assert "secret" not in repr(marks)
         both = await store.deliveries.newest([*claims.values()], 100)
         assert [it.seq for it in both] == [2, 3, 4], "changes of members are none of it"
+
+    async def test_what_is_no_message_takes_no_place_among_the_newest(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"))
+        name = (await one(store, send("g", "ann", "k"), base.Appended)).entry.message_id
+        toggled = [reacted("g", "bob", name, "+1", removed=n % 2 == 1, key=f"r{n}") for n in range(4)]
+        await do(store, *toggled, edited("g", "ann", name), pinned("g", "ann", name))
+        await do(store, base.UpdateConversation("g", "ann", title_entry("new"), None, NOW))
+        claims = await claimed(store, NOW + LEASE)
+
+        assert [it.seq for it in await store.deliveries.newest([claims["g"]], 1)] == [2]
+        key = claims["g"].conversation_key
+        found = {
+            it.seq: it.kind for it in await store.deliveries.marks([(key, 7), (key, 2), (key, 2), (key, 99)])
+        }
+        assert found == {2: "USER", 7: "EDIT"}
+        assert await store.deliveries.marks([]) == []
 
     async def test_payloads_are_given_but_of_what_was_recalled(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), send("g", "ann", "one"))

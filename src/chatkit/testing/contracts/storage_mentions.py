@@ -150,6 +150,23 @@ class MentionContract:
         await do(store, base.Mute("g", "bob", NOW + 200))
         assert await whom(store, claims["g"], now_ms=NOW + 100) == [("cat", "phone")]
 
+    async def test_what_mentions_is_told_however_much_followed(self, store: Store) -> None:
+        await do(store, device("bob"), reached("bob"), group("g", "ann", "bob", "cat"))
+        await do(store, mentioning("g", "ann", "m", "bob"), mentioning("g", "ann", "all", "*"))
+        for start in range(0, 1000, 100):
+            await do(store, *(mentioning("g", "ann", f"k{start + n}", "cat") for n in range(100)))
+        claims = await claimed(store, NOW + AFTER)
+        (target,) = await store.deliveries.targets([claims["g"]], NOW)
+
+        assert target.mentioned == (2, 3)
+        await do(store, *(mentioning("g", "ann", f"m{n}", "bob") for n in range(base.MENTIONED_MAX)))
+        (target,) = await store.deliveries.targets([claims["g"]], NOW)
+        named = range(1004, 1004 + base.MENTIONED_MAX)
+        assert target.mentioned == (3, *named), "the newest, by name and with everybody"
+        await do(store, read("g", "bob", 1010))
+        (target,) = await store.deliveries.targets([claims["g"]], NOW)
+        assert target.mentioned == (*named[7:],)
+
 
 class PinContract:
     """What is pinned is a small list beside the log, of what its reader may see."""
