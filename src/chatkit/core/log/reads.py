@@ -15,7 +15,8 @@ UNREAD_MAX = 999
 """The count of unread messages stops here."""
 
 UNREAD_ENTRIES_MAX = 2_000
-"""Unread messages are counted among this many of the newest entries, so that the count has a bounded price."""
+"""Unread messages are counted among this many of the newest entries, so that the count has a bounded price. Entries of
+all kinds are among them, reactions too: there is no index of messages alone. What mentions somebody has one."""
 
 PREVIEW_ENTRIES_MAX = 2_000
 """The last message of a conversation is looked for among this many of the newest entries, likewise."""

@@ -54,6 +54,7 @@ from ..body import body_fault
 from ..pins import seqs_that_fit
 from ..recent import page_of, rows_shown
 from ..unread import NOTHING, Place, Unread, UnreadCounts
+from .columns import columns
 from .references import marks
 from .references import pins as pins_of
 
@@ -169,16 +170,19 @@ SELECT k.place, (
 ), (
     SELECT count(*) FROM (
         SELECT FROM mention AS t
-        JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.seq AND e.sender_id <> k.user_id
-        WHERE t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*') AND t.seq >= k.first_seq
+        CROSS JOIN LATERAL (
+            SELECT FROM message AS f
+            WHERE f.conversation_key = t.conversation_key AND f.seq = t.seq AND f.sender_id <> k.user_id OFFSET 0
+        ) AS e
+        WHERE t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*') AND t.seq > k.read_seq
             AND EXISTS (SELECT FROM conversation_member AS v
                 WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
                     AND t.seq >= v.join_seq AND t.seq < coalesce(v.leave_seq, {_END}))
         LIMIT $1
     ) AS found
 )
-FROM unnest($2::bigint[], $3::text[], $4::bigint[]) WITH ORDINALITY
-    AS k (conversation_key, user_id, first_seq, place)
+FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bigint[]) WITH ORDINALITY
+    AS k (conversation_key, user_id, first_seq, read_seq, place)
 ORDER BY k.place
 """  # noqa: S608 -- a constant
 SELECT_LAST = f"""
@@ -594,8 +598,8 @@ async def _count_unread(connection: Connection, places: Sequence[Place]) -> list
     if not places:
         return []
     firsts = [max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1 for _, _, read_seq, head_seq in places]
-    keys, users = [place[0] for place in places], [place[1] for place in places]
-    rows = await connection.fetch(SELECT_UNREAD, rules.UNREAD_MAX, keys, users, firsts)
+    keys, users, reads, _ = columns(places, 4)
+    rows = await connection.fetch(SELECT_UNREAD, rules.UNREAD_MAX, keys, users, firsts, reads)
     return [(row[1], row[2]) for row in rows]
 
 

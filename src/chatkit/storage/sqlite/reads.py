@@ -147,8 +147,8 @@ SELECT_ROWS_OF_USER = (
     _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, listed=_LISTED)
     + "ORDER BY c.conversation_id"
 )
-_PLACES = "WITH k (conversation_key, user_id, first_seq, head_seq) AS (VALUES {keys})"
-SELECT_UNREAD = f"""{_PLACES}
+SELECT_UNREAD = """
+WITH k (conversation_key, user_id, first_seq, read_seq) AS (VALUES {keys})
 SELECT k.conversation_key, k.user_id, (
     SELECT count(*) FROM (
         SELECT 1 FROM conversation_member AS v
@@ -165,7 +165,7 @@ SELECT k.conversation_key, k.user_id, (
         SELECT 1 FROM mention AS t
         CROSS JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.seq
             AND e.sender_id <> k.user_id
-        WHERE t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*') AND t.seq >= k.first_seq
+        WHERE t.conversation_key = k.conversation_key AND t.user_id IN (k.user_id, '*') AND t.seq > k.read_seq
             AND EXISTS (SELECT 1 FROM conversation_member AS v
                 WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
                     AND t.seq >= v.join_seq AND t.seq < ifnull(v.leave_seq, 9223372036854775807))
@@ -173,8 +173,9 @@ SELECT k.conversation_key, k.user_id, (
     )
 )
 FROM k
-"""  # noqa: S608 -- joined from constants of this module only
-SELECT_LAST = f"""{_PLACES}
+"""
+SELECT_LAST = """
+WITH k (conversation_key, user_id, first_seq, head_seq) AS (VALUES {keys})
 SELECT e.conversation_key, e.seq, length(e.payload), r.recalled_by_seq
 FROM k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = (
     SELECT n.seq FROM message AS n
@@ -185,7 +186,7 @@ FROM k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.
                 AND ifnull(v.leave_seq, 9223372036854775807) > n.seq)
     ORDER BY n.seq DESC LIMIT 1)
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-"""  # noqa: S608 -- joined from constants of this module only
+"""
 """The newest message of each that its reader may see: the log is walked down from its head."""
 _BY_ACTIVITY = "ORDER BY c.last_activity_ms DESC, c.conversation_id"
 SELECT_RECENT_OF_DEVICE = (
@@ -539,7 +540,7 @@ def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Pla
     known = {place: counts.known(place) for place in places}
     missing = {place[:2]: place for place, count in known.items() if count is None}
     firsts = [
-        (key, user_id, max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1, head_seq)
+        (key, user_id, max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1, read_seq)
         for key, user_id, read_seq, head_seq in missing.values()
     ]
     bounds = (rules.UNREAD_MAX, rules.UNREAD_MAX)

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ..._abilities import offers
+from ...core.log.reads import UNREAD_ENTRIES_MAX
 from ...core.log.references import PINS_MAX
 from ...errors import BadRequestError, ForbiddenError, NotFoundError
 from ...storage import base
@@ -101,6 +102,8 @@ class MentionContract:
         await do(store, edited("g", "ann", name, "two", mentions=["*", "bob"]))
 
         assert [await unread(store, it) for it in ("bob", "cat")] == [(1, 2), (1, 1)]
+        await do(store, edited("g", "ann", name, "three", mentions=["cat"]))
+        assert [await unread(store, it) for it in ("bob", "cat")] == [(1, 2), (1, 2)]
 
     async def test_who_may_mentions_everybody(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob", "cat"), single("s", "ann", "bob"))
@@ -149,6 +152,19 @@ class MentionContract:
             assert [it.muted_until_ms for it in trail.readers] == [0, 0, NOW + 100]
         await do(store, base.Mute("g", "bob", NOW + 200))
         assert await whom(store, claims["g"], now_ms=NOW + 100) == [("cat", "phone")]
+
+    async def test_what_mentions_is_counted_however_much_followed(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), mentioning("g", "ann", "all", "*"))
+        sent = await one(store, mentioning("g", "ann", "m", "bob"), base.Appended)
+        name = sent.entry.message_id
+        for start in range(0, UNREAD_ENTRIES_MAX, 500):
+            keys = range(start, start + 500)
+            await do(store, *(reacted("g", "ann", name, removed=n % 2 == 1, key=f"r{n}") for n in keys))
+
+        assert await unread(store, "bob") == (0, 2), "messages are counted among the newest entries"
+        assert await unread(store, "ann") == (0, 0)
+        await do(store, read("g", "bob", 2))
+        assert await unread(store, "bob") == (0, 1)
 
     async def test_what_mentions_is_told_however_much_followed(self, store: Store) -> None:
         await do(store, device("bob"), reached("bob"), group("g", "ann", "bob", "cat"))
