@@ -236,8 +236,8 @@ class SearchPage(msgspec.Struct, frozen=True):
     Attributes:
         hits: Few or none of them does not mean that this is the end.
         next_cursor: Leads to the next page; None on the last one.
-        up_to_date: Whether all that was stored when the search began had been taken up by the index; if not, the newest
-            messages may be missing.
+        up_to_date: Whether all that was stored in the user's conversations when the search began had been taken up by
+            the index; if not, the newest messages may be missing.
     """
 
     hits: tuple[SearchHit, ...]

@@ -28,10 +28,11 @@ WANTED = Wanted("ann", parse_query("word"))
 class ScriptedIndex:
     """An index whose steps are told beforehand, and take a second each."""
 
-    def __init__(self, *steps: int | Exception) -> None:
+    def __init__(self, *steps: int | Exception | None) -> None:
         self.steps = list(steps)
         self.at_s: list[float] = []
         self.slow_s = 0.0
+        self.look_s = 0.0
         self.behind = False
 
     async def open(self) -> None:
@@ -40,15 +41,15 @@ class ScriptedIndex:
     async def discard(self) -> None:
         raise AssertionError("search is on")
 
-    async def follow(self) -> int:
+    async def follow(self) -> int | None:
         self.at_s.append(anyio.current_time())
         step = self.steps.pop(0) if self.steps else 0
         if isinstance(step, Exception):
             raise step
-        await anyio.sleep(1.0 if step else 0.0)
+        await anyio.sleep(1.0 if step else self.look_s)
         return step
 
-    async def is_behind(self) -> bool:
+    async def is_behind(self, user_id: str) -> bool:
         return self.behind
 
     async def candidates(self, wanted: Wanted, before_place: int, limit: int) -> Candidates:
@@ -83,6 +84,28 @@ async def test_a_step_pauses_for_as_long_as_it_took() -> None:
 
     first = index.at_s[0]
     assert [round(it - first, 1) for it in index.at_s[:4]] == [0.0, 2.0, 4.0, 4.2]
+
+
+async def test_a_look_that_finds_nothing_pauses_for_as_long_as_it_took() -> None:
+    index = ScriptedIndex()
+    index.look_s = 0.7
+    async with following(index):
+        await anyio.sleep(5)
+
+    first = index.at_s[0]
+    assert [round(it - first, 1) for it in index.at_s[:3]] == [0.0, 1.4, 2.8]
+
+
+async def test_who_does_not_have_the_turn_does_not_say_that_all_was_taken_up() -> None:
+    index = ScriptedIndex(*[None] * 20)
+    async with following(index) as searching:
+        await anyio.sleep(3.5)
+        lag_s = searching.lag_s
+        assert lag_s is not None
+        assert lag_s > 3
+        await anyio.sleep(1.5)
+        assert searching.lag_s == 0.0
+    assert index.at_s[1] - index.at_s[0] == pytest.approx(0.2)
 
 
 async def test_the_lag_is_how_long_ago_all_was_taken_up() -> None:

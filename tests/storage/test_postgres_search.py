@@ -13,7 +13,7 @@ from chatkit.storage import base
 from chatkit.storage.postgres import PostgresStore
 from chatkit.storage.postgres import search as statements
 from chatkit.storage.search import INDEX_MAX
-from chatkit.testing.contracts.storage_commands import NOW, do, group, one, recall, send
+from chatkit.testing.contracts.storage_commands import NOW, do, group, one, recall, remove, send
 from chatkit.testing.contracts.storage_search import found, index_all, search_all
 from tests.servers.postgres import PostgresServer, serving
 
@@ -84,16 +84,30 @@ async def test_what_was_recalled_while_it_was_taken_up_leaves_with_the_next_step
     assert await indexed(store, "secret") == 0
 
 
-async def test_one_node_at_a_time(nodes: list[PostgresStore]) -> None:
+async def test_one_node_at_a_time_looks_and_takes_up(
+    nodes: list[PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = nodes
     await do(first, group("g", "ann"), *(send("g", "ann", f"k{n}", f"word {n}", NOW + n) for n in range(9)))
     async with first.search._database.transaction() as connection:
         assert [tuple(row) for row in await connection.fetch(statements.TRY_LOCK)] == [(True,)]
-        assert await second.search.follow() == 0
-        assert await second.search.is_behind()
+        with monkeypatch.context() as patched:
+            patched.setattr(statements, "SELECT_BEHIND", "SELECT 'it was looked' / $1")
+            assert await second.search.follow() is None
+            assert await second.search.is_behind("ann")
     assert await second.search.follow() == 10
-    assert not await first.search.is_behind()
+    assert not await first.search.is_behind("ann")
     assert await first.search.follow() == 0
+
+
+async def test_a_search_is_behind_only_in_the_conversations_of_its_user(nodes: list[PostgresStore]) -> None:
+    store = nodes[0]
+    await do(store, group("g", "ann", "bob"), group("h", "ann", "cat"))
+    await index_all(store)
+    await do(store, send("g", "ann", "k", "word"), remove("g", "ann", "bob"))
+
+    behind = [user for user in ("ann", "bob", "cat", "dan") if await nodes[1].search.is_behind(user)]
+    assert behind == ["ann"]
 
 
 async def test_nodes_that_follow_together_take_up_everything_once(nodes: list[PostgresStore]) -> None:

@@ -172,10 +172,10 @@ async def test_the_index_goes_on_where_it_was(path: Path) -> None:
     await store.aclose()
     store = await opened(path)
 
-    assert not await store.search.is_behind()
+    assert not await store.search.is_behind("ann")
     await index_all(store)
     await do(store, send("g", "ann", "new", "message"))
-    assert await store.search.is_behind()
+    assert await store.search.is_behind("ann")
     assert await store.search.follow() == 1
     assert len(await search_all(store, "ann", "message")) == 301
     await store.aclose()

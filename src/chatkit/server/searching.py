@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -58,7 +57,8 @@ class FoundPage(msgspec.Struct, frozen=True):
 
     Attributes:
         next_cursor: Where the search goes on; None at its end. A page that is not the last one may be empty.
-        up_to_date: Whether all that was stored when the search began had been taken up by the index.
+        up_to_date: Whether all that was stored in the user's conversations when the search began had been taken up by
+            the index.
     """
 
     found: tuple[Found, ...]
@@ -90,7 +90,7 @@ class Searching:
 
     @property
     def lag_s(self) -> float | None:
-        """How long ago the index had taken up all there was; 0 while it has; None without search."""
+        """How long ago the index was seen here to have taken up all there was; 0 while it has; None without search."""
         return None if self._whole_s is None else max(0.0, self._clock.now_s() - self._whole_s - _LOOK_S)
 
     async def start(self) -> None:
@@ -112,22 +112,24 @@ class Searching:
         """Follow the log until cancelled. A step takes no more than half of the time."""
         assert self._index is not None, "it was asked for when the server was made"
         while True:
-            began_s = self._clock.now_s()
-            looked_at = await self._step(self._index.follow)
-            now_s = self._clock.now_s()
-            if looked_at == 0:
-                self._whole_s = now_s
-            pause_s = _REFUSED_S if looked_at is None else now_s - began_s if looked_at else _LOOK_S
+            pause_s = await self._step(self._index)
             await anyio.sleep(pause_s)
 
-    async def _step(self, follow: Callable[[], Awaitable[int]]) -> int | None:
+    async def _step(self, index: SearchIndex) -> float:
+        """Returns how long to pause: at least as long as it took."""
+        began_s = self._clock.now_s()
         try:
-            return await follow()
+            looked_at = await index.follow()
         except RefusedError as error:
             logger.warning("the index of search was refused for now: %s", error)
+            return _REFUSED_S
         except Exception:
             logger.exception("a step of the index of search failed, and is tried again")
-        return None
+            return _REFUSED_S
+        now_s = self._clock.now_s()
+        if looked_at == 0:
+            self._whole_s = now_s
+        return now_s - began_s if looked_at else max(_LOOK_S, now_s - began_s)
 
     async def search(self, wanted: Wanted, cursor: str | None, limit: int) -> FoundPage:
         """What a user finds.
@@ -146,7 +148,7 @@ class Searching:
         if self._index is None or not self._is_on:
             raise ForbiddenError("search is switched off")
         before = _place(cursor)
-        is_behind = await self._index.is_behind()
+        is_behind = await self._index.is_behind(wanted.user_id)
         found: list[Found] = []
         end_s, examined, size = self._clock.now_s() + SEARCH_S, 0, 0
         count = 2 * limit  # most candidates match, so that the first ones are mostly enough

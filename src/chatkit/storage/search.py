@@ -98,16 +98,17 @@ class SearchIndex(Protocol):
     async def discard(self) -> None:
         """Remove the index with all words in it. Where nobody searches, nobody keeps it up to date."""
 
-    async def follow(self) -> int:
+    async def follow(self) -> int | None:
         """Take up what is new in the log, and let go what has gone from it, in one short transaction.
 
         Returns:
-            How many entries it looked at, at most `INDEX_MAX`; 0: there is nothing to do at the moment, or another
-            node is doing it.
+            How many entries it looked at, at most `INDEX_MAX`; 0: all is taken up; None: another node has its turn, and
+            what is left is not known here.
         """
 
-    async def is_behind(self) -> bool:
-        """Whether anything was committed that the index has not taken up."""
+    async def is_behind(self, user_id: str) -> bool:
+        """Whether the index has not taken up all that was committed to a user's conversations. Where that costs nothing
+        more it may say so of all conversations."""
 
     async def candidates(self, wanted: Wanted, before_place: int, limit: int) -> Candidates:
         """At most `limit` of what the index proposes, the newest first, of those before a place.

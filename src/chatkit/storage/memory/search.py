@@ -47,7 +47,7 @@ class MemorySearch:
         """Nothing has to be taken up."""
         return 0
 
-    async def is_behind(self) -> bool:
+    async def is_behind(self, user_id: str) -> bool:
         """Never."""
         return False
 

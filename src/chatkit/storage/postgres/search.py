@@ -42,7 +42,21 @@ SELECT c.conversation_key FROM conversation AS c
 LEFT JOIN search_progress AS p ON p.conversation_key = c.conversation_key
 WHERE c.head_seq > coalesce(p.indexed_seq, 0) LIMIT $1
 """
-"""It goes through all conversations, but only when something was written since it found none."""
+"""It goes through all conversations, but only at the node that has its turn, when something was written since it found
+none."""
+
+SELECT_IS_BEHIND: Final = """
+SELECT EXISTS (
+    SELECT FROM conversation_member AS m
+    CROSS JOIN LATERAL (
+        SELECT f.head_seq FROM conversation AS f WHERE f.conversation_key = m.conversation_key OFFSET 0
+    ) AS c
+    LEFT JOIN LATERAL (
+        SELECT f.indexed_seq FROM search_progress AS f WHERE f.conversation_key = m.conversation_key OFFSET 0
+    ) AS p ON true
+    WHERE m.user_id = $1 AND m.leave_seq IS NULL AND c.head_seq > coalesce(p.indexed_seq, 0)
+)
+"""
 
 SELECT_SPANS: Final = """
 SELECT c.conversation_key, coalesce(p.indexed_seq, 0), c.head_seq FROM unnest($1::bigint[]) AS k (conversation_key)
@@ -163,16 +177,16 @@ class PostgresSearch:
     async def discard(self) -> None:
         """Nothing: other nodes may search, and what is recalled leaves by itself."""
 
-    async def follow(self) -> int:
+    async def follow(self) -> int | None:
         """Take up entries of some conversations."""
-        if not self._behind and not await self._look():
-            return 0
-        keys, self._behind = self._behind[:INDEX_MAX], self._behind[INDEX_MAX:]
         async with self._database.transaction() as connection:
             ((is_ours,),) = await connection.fetch(TRY_LOCK)
             if not is_ours:
                 self._behind = []
+                return None
+            if not self._behind and not await self._look(connection):
                 return 0
+            keys, self._behind = self._behind[:INDEX_MAX], self._behind[INDEX_MAX:]
             spans = _bounded(tuple(row) for row in await connection.fetch(SELECT_SPANS, keys))
             if spans:
                 await _take_up(connection, spans)
@@ -180,23 +194,21 @@ class PostgresSearch:
         self._behind += [key for key in keys if key not in taken]
         return max(1, sum(last - first + 1 for _, first, last in spans))
 
-    async def _look(self) -> bool:
+    async def _look(self, connection: Connection) -> bool:
         """Look for conversations with something new, if anything was written since the last look."""
-        async with self._reading.transaction(READ) as connection:
-            position = await reads.position(connection)
-            if position == self._taken_up:
-                return False
-            self._behind = [row[0] for row in await connection.fetch(SELECT_BEHIND, _BEHIND_MAX)]
+        position = await reads.position(connection)
+        if position == self._taken_up:
+            return False
+        self._behind = [row[0] for row in await connection.fetch(SELECT_BEHIND, _BEHIND_MAX)]
         if not self._behind:
             self._taken_up = position
         return bool(self._behind)
 
-    async def is_behind(self) -> bool:
-        """Whether any conversation has something new."""
+    async def is_behind(self, user_id: str) -> bool:
+        """Whether any conversation of the user has something new."""
         async with self._reading.transaction(READ) as connection:
-            if await reads.position(connection) == self._taken_up:
-                return False
-            return bool(await connection.fetch(SELECT_BEHIND, 1))
+            ((is_behind,),) = await connection.fetch(SELECT_IS_BEHIND, user_id)
+        return bool(is_behind)
 
     async def candidates(self, wanted: Wanted, before_place: int, limit: int) -> Candidates:
         """What the index proposes, as far as the user may see it, in one snapshot."""

@@ -97,7 +97,7 @@ class SqliteSearch:
         swept = await self._merge() if self._state.taken_out else await self._sweep()
         return len(rows) or swept
 
-    async def is_behind(self) -> bool:
+    async def is_behind(self, user_id: str) -> bool:
         """Whether the log has rows after the last one that was taken up."""
         log: LogState = await self._read(search.log_state)
         return log.end > self._state.position or log.name != self._state.log

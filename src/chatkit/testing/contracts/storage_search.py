@@ -43,7 +43,7 @@ async def search_all(store: SearchedStore, user_id: str, query: str, **where: An
 async def found(store: SearchedStore, user_id: str, query: str, **where: Any) -> list[str]:
     """What is found once all is indexed."""
     await index_all(store)
-    assert not await store.search.is_behind()
+    assert not await store.search.is_behind(user_id)
     return await search_all(store, user_id, query, **where)
 
 
