@@ -103,6 +103,23 @@ async def test_files_are_for_their_owner_alone_and_whole(tmp_path: Path) -> None
     assert await archive.names("", "", 10) == ["log/01/a"]
 
 
+@pytest.mark.parametrize("root", ["absolute", "relative"])
+async def test_empty_folders_go_with_their_last_object_and_the_root_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("theirs") if root == "relative" else tmp_path / "theirs"
+    folder.mkdir()
+    folder.chmod(0o2770)
+    before = folder.stat()
+    archive = DirectoryArchive(folder)
+    for name in ("a", "log/01/a"):
+        await archive.put(name, b"x")
+        await archive.delete(name)
+        assert list(folder.iterdir()) == []
+    assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
+
+
 async def test_a_full_or_missing_disk_refuses(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(UnavailableError, match="the archive refused"):

@@ -139,9 +139,9 @@ def _delete(root: Path, name: str) -> None:
         path.unlink()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return
-    for folder in (path.parent, *path.parent.relative_to(root).parents):
+    for folder in path.parents[: name.count("/")]:  # the root is the operator's: it stays as they made it
         try:
-            (root / folder).rmdir() if folder != Path() else None
+            folder.rmdir()
         except OSError:  # something else is in it
             break
     if path.parent.is_dir():
