@@ -38,13 +38,20 @@ async def by_name(token: str) -> Identity:
 
 
 class Objects(MemoryArchive):
-    """A place for objects that can be down."""
+    """A place for objects that can be down, or keep some."""
 
     is_down = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck: set[str] = set()
+        """Files whose folders nobody may change."""
 
     async def delete(self, name: str) -> None:
         if self.is_down:
             raise UnavailableError("the place for objects does not answer")
+        if not self.stuck.isdisjoint(name.split("/")):
+            raise ConfigurationError("the archive does not let this program in")
         await super().delete(name)
 
 
@@ -451,6 +458,42 @@ async def test_a_place_for_objects_that_is_down_is_gone_on_with() -> None:
         await anyio.sleep(KEEP_S)
         assert not w.objects.objects
         store: Any = w.server.store
+        assert await store.upload(blob_id) is None
+
+
+async def test_files_that_cannot_be_removed_keep_no_other_one(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as w:
+        stuck = [
+            await w.upload(key=f"stuck {n}") for n in range(60)
+        ]  # more than the collector looks at at once
+        w.objects.stuck.update(stuck)
+        await anyio.sleep(1)
+        others = [await w.upload(key=f"other {n}") for n in range(40)]
+        await anyio.sleep(2 * KEEP_S)
+        store: Any = w.server.store
+        assert {name.split("/")[2] for name in w.objects.objects} == {*stuck}
+        assert [await store.upload(blob_id) for blob_id in others] == [None] * 40
+        told = [it for it in caplog.messages if f"the file {stuck[0]} cannot be removed now" in it]
+        assert 1 <= len(told) <= 4  # not each minute
+        w.objects.stuck.clear()
+        await anyio.sleep(KEEP_S)
+        assert not w.objects.objects
+        assert [await store.upload(blob_id) for blob_id in stuck] == [None] * 60
+
+
+async def test_what_others_put_beside_the_parts_of_a_file_is_passed_over() -> None:
+    async with world() as w:
+        blob_id = await w.upload()
+        (name,) = w.objects.objects
+        foreign = {
+            f"{name.rpartition('/')[0]}/{it}": b""
+            for it in ("Thumbs.db", "0000-ab", f"x/{'0' * 4}-{'0' * 64}")
+        }
+        w.objects.objects.update(foreign)
+        assert blob_id == await w.upload()
+        await anyio.sleep(2 * KEEP_S)
+        store: Any = w.server.store
+        assert w.objects.objects == foreign
         assert await store.upload(blob_id) is None
 
 

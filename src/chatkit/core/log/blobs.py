@@ -216,14 +216,19 @@ def collect(state: State, command: CollectBlobs) -> BlobsCollected:
 
 def keys_of_forget(keys: Keys, command: ForgetBlobs) -> None:
     """The blobs."""
-    keys.blobs.rows.update(it.blob_id for it in command.gone)
+    keys.blobs.rows.update(it.blob_id for it in (*command.gone, *command.stuck))
 
 
 def forget(state: State, command: ForgetBlobs) -> Done:
-    """The objects of these are removed: nothing is left of them."""
+    """The objects of these are removed: nothing is left of them. Those that are stuck let others go first."""
     for it in command.gone:
         row = state.blobs.rows.get(it.blob_id)
         if row is None or row.state == "GOING":
             state.blobs.dropped_due.append((it.due_id,))
             state.blobs.rows[it.blob_id] = state.blobs.changed[it.blob_id] = None
+    for it in command.stuck:
+        row = state.blobs.rows.get(it.blob_id)
+        state.blobs.dropped_due.append((it.due_id,))
+        if row is not None and row.at_ms + it.keep_ms <= command.at_ms:  # no other collector has said so
+            _keep(state, row._replace(at_ms=command.at_ms), it.keep_ms)
     return Done()

@@ -852,9 +852,16 @@ class CollectBlobs(msgspec.Struct, frozen=True, gc=False):
 
 
 class ForgetBlobs(msgspec.Struct, frozen=True, gc=False):
-    """The bytes of these files are removed for good: their rows go, and their room in the quota is free."""
+    """The bytes of these files are removed for good: their rows go, and their room in the quota is free.
+
+    Attributes:
+        stuck: Files whose bytes could not be removed: each is looked at again after its `keep_ms`.
+        at_ms: Since when these are.
+    """
 
     gone: tuple[DueBlob, ...]
+    stuck: tuple[DueBlob, ...] = ()
+    at_ms: int = 0
 
 
 Command = (

@@ -8,6 +8,7 @@ Which parts a file has stands in the log, in the row that says that it was recei
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -22,6 +23,7 @@ CHUNK_BYTES: Final = 64 * 1024
 """What is hashed, and handed on, at once."""
 
 _DIGEST_BYTES: Final = 32
+_PART = re.compile(r"([0-9a-f]{4})-([0-9a-f]{64})")
 _PROBE: Final = "chatkit-may-write"
 """In no folder: one that is removed while another node writes into it would refuse that node."""
 
@@ -72,14 +74,14 @@ class BlobBytes:
                 yield data[at : min(at + CHUNK_BYTES, end)]
 
     async def stored(self, blob_id: str) -> list[tuple[int, bytes]]:
-        """(number, digest) of all objects of a file, ascending."""
+        """(number, digest) of all objects of a file, ascending; what others put beside them is none."""
         found: list[tuple[int, bytes]] = []
         after = ""
         while True:
             names = await self._objects.names(_folder(blob_id), after, LIST_MAX)
             for name in names:
-                number, _, digest = name.rpartition("/")[2].partition("-")
-                found.append((int(number, 16), bytes.fromhex(digest)))
+                if part := _PART.fullmatch(name, len(_folder(blob_id))):
+                    found.append((int(part[1], 16), bytes.fromhex(part[2])))
             if len(names) < LIST_MAX:
                 return found
             after = names[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
 import anyio
@@ -266,7 +266,7 @@ class Blobs:
         """Remove files that nothing names. Whatever interrupts it, the next turn goes on.
 
         Raises:
-            UnavailableError: Storage, or the place for objects, refused.
+            UnavailableError: Storage refused.
         """
         while True:
             now_ms = self._ports.clock.now_ms()
@@ -275,14 +275,29 @@ class Blobs:
                 return
             command = CollectBlobs(tuple(due), now_ms, _HELD_MS, self.config.grace_ms)
             found = await self._engine.execute(command, BlobsCollected)
-            for blob_id in (*found.going, *(it.blob_id for it in found.gone)):
-                await self.bytes.delete(blob_id)
+            removable = (*found.going, *(it.blob_id for it in found.gone))
+            stuck = await self._remove(removable)
             if found.gone:
-                await self._engine.execute(ForgetBlobs(found.gone), Done)
-            if found.going or found.gone:
-                logger.info("removed %d uploaded files that nothing names", len(found.going))
-            if len(due) < _DUE_PER_TURN:
+                gone = tuple(it for it in found.gone if it.blob_id not in stuck)
+                late = tuple(it for it in found.gone if it.blob_id in stuck)
+                await self._engine.execute(ForgetBlobs(gone, late, now_ms), Done)
+            if removed := {*found.going} - stuck:
+                logger.info("removed %d uploaded files that nothing names", len(removed))
+            if len(due) < _DUE_PER_TURN or (stuck and stuck.issuperset(removable)):  # the place may be down
                 return
+
+    async def _remove(self, blob_ids: Iterable[str]) -> set[str]:
+        """Remove the objects of files; those of which some stay, for whatever reason, keep no other one."""
+        stuck: set[str] = set()
+        for blob_id in blob_ids:
+            try:
+                await self.bytes.delete(blob_id)
+            except (ConfigurationError, UnavailableError) as error:
+                logger.warning(
+                    "the file %s cannot be removed now, and is tried again later: %s", blob_id, error
+                )
+                stuck.add(blob_id)
+        return stuck
 
 
 async def _next(chunks: AsyncIterator[bytes], pace: Pace) -> bytes | None:

@@ -216,6 +216,25 @@ class BlobContract:
         assert await store.due_blobs(going_ms * 2, 10) == []
         await do(store, base.ForgetBlobs(found.gone))
 
+    async def test_what_is_stuck_makes_way_and_is_looked_at_again(self, store: BlobStore) -> None:
+        """Once, however many collectors say so."""
+        for n in range(3):
+            await received(store, f"b{n}", "ann", at_ms=NOW + n)
+        await collected(store, NOW + 2 * KEEP_MS)
+        stuck_ms = NOW + 2 * KEEP_MS + _GRACE_MS
+        (first, *_) = await store.due_blobs(stuck_ms, 1)
+        for _ in range(2):
+            await do(store, base.ForgetBlobs((), (first,), stuck_ms))
+        others = [it.blob_id for it in await store.due_blobs(stuck_ms + _GRACE_MS - 1, 10)]
+        assert sorted([first.blob_id, *others]) == ["b0", "b1", "b2"]
+        await do(store, base.ForgetBlobs((await collected(store, stuck_ms)).gone))
+        found = await collected(store, stuck_ms + _GRACE_MS)
+        assert [it.blob_id for it in found.gone] == [first.blob_id]
+        await do(store, base.ForgetBlobs(found.gone))
+        await do(store, base.ForgetBlobs((), found.gone, stuck_ms + _GRACE_MS))
+        assert await store.upload(first.blob_id) is None
+        assert await store.due_blobs(stuck_ms * 2, 10) == []
+
     async def test_what_a_message_names_is_kept(self, store: BlobStore) -> None:
         await received(store, "b1", "ann")
         await do(store, group("g", "ann", "bob"), show("g", "ann", "m", payload_of("b1")))
