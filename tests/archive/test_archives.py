@@ -15,6 +15,7 @@ from chatkit.archive.base import ArchiveStore
 from chatkit.archive.directory import DirectoryArchive
 from chatkit.archive.memory import MemoryArchive
 from chatkit.archive.s3 import S3Archive
+from chatkit.server.blobs.blob_bytes import BlobBytes
 from chatkit.testing.contracts.archive import ArchiveContract
 from tests.servers.process import ServerProcess, free_port
 from tests.servers.s3 import KEY, make_bucket, s3_server
@@ -118,6 +119,36 @@ async def test_empty_folders_go_with_their_last_object_and_the_root_stays_as_it_
         await archive.delete(name)
         assert list(folder.iterdir()) == []
     assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
+
+
+async def test_what_a_killed_process_left_goes_with_the_last_object_beside_it(tmp_path: Path) -> None:
+    """But nothing that may still be written."""
+    archive = DirectoryArchive(tmp_path)
+    await archive.put("log/01/a", b"1")
+    old, new = (tmp_path / "log" / "01" / f".writing-{age}" for age in ("old", "new"))
+    for file in (old, new):
+        file.write_bytes(b"cut off")
+    os.utime(old, (0, 0))
+    await archive.delete("log/01/a")
+    assert (old.exists(), new.exists()) == (False, True)
+    os.utime(new, (0, 0))
+    await archive.delete("log/01/a")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+async def test_what_a_killed_process_left_of_an_uploaded_file_goes_with_it(
+    tmp_path: Path, parts: int
+) -> None:
+    blobs = BlobBytes(DirectoryArchive(tmp_path))
+    for number in range(parts):
+        await blobs.put("abcd", number, bytes(32), b"x")
+    left = tmp_path / "blobs" / "ab" / "abcd" / ".writing-0123"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"cut off")
+    os.utime(left, (0, 0))
+    await blobs.delete("abcd")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_full_or_missing_disk_refuses(tmp_path: Path) -> None:

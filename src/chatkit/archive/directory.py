@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +27,8 @@ _Result = TypeVar("_Result")
 _THREADS: Final = 8
 _TEMPORARY: Final = ".writing-"
 """Begins the names of files that are being written; no object's name begins with a dot."""
+_LEFT_S: Final = 600.0
+"""Who wrote a file last so long ago was killed. One who was not is refused, and tries again."""
 
 
 class DirectoryArchive:
@@ -55,7 +60,7 @@ class DirectoryArchive:
         return await self._run(lambda: _names(self._root, prefix, after, min(limit, base.LIST_MAX)))
 
     async def delete(self, name: str) -> None:
-        """Remove an object, and its folder if nothing else is in it."""
+        """Remove an object, and its folder if nothing else is in it but what a process that was killed left."""
         base.check_name(name)
         await self._run(lambda: _delete(self._root, name))
 
@@ -137,8 +142,12 @@ def _delete(root: Path, name: str) -> None:
     path = root / name
     try:
         path.unlink()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            return
+    except (NotADirectoryError, IsADirectoryError):
         return
+    _remove_left(path.parent)
     for folder in path.parents[: name.count("/")]:  # the root is the operator's: it stays as they made it
         try:
             folder.rmdir()
@@ -146,6 +155,16 @@ def _delete(root: Path, name: str) -> None:
             break
     if path.parent.is_dir():
         _sync(path.parent)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what was never written to its end, once it is all that is there."""
+    with suppress(FileNotFoundError):  # somebody else removed it, or it is in its place now
+        with os.scandir(folder) as found:
+            left = list(takewhile(lambda it: it.name.startswith(_TEMPORARY), found))
+        for file in left:
+            if file.stat().st_mtime < time.time() - _LEFT_S:
+                os.unlink(file)
 
 
 def _names(root: Path, prefix: str, after: str, limit: int) -> list[str]:

@@ -92,6 +92,10 @@ class BlobBytes:
         for number, digest in await self.stored(blob_id):
             if (number, digest) not in kept:
                 await self._objects.delete(_name(blob_id, number, digest))
+        if (
+            not keep
+        ):  # no such object: its folder goes, with what is left of parts that were never there as a whole
+            await self._objects.delete(f"{_folder(blob_id)}part")
 
 
 def received(found: list[tuple[int, bytes]]) -> list[bytes]:
