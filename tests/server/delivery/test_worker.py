@@ -18,6 +18,8 @@ from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.testing.contracts.storage_commands import mentioning, reacted, title_entry
+from chatkit.testing.contracts.storage_commands import mentioning, title_entry
+from tests.observability.recorder import Recorder
 
 from .world import CLOCK, ScriptedProvider, World
 
@@ -365,6 +367,14 @@ async def test_what_changes_while_the_words_are_made_is_seen(world: World, what:
 # --- what becomes of a push ---
 
 
+class Busy(Retry, frozen=True):
+    """A provider's own kind of `Retry`."""
+
+
+class Taken(Delivered, frozen=True):
+    """A provider's own kind of `Delivered`."""
+
+
 def answering(world: World, token: str, *results: Result) -> None:
     """The next pushes to a device get these answers, all others are delivered."""
     todo = list(results)
@@ -565,6 +575,31 @@ async def test_results_that_do_not_fit_are_no_answer(world: World) -> None:
     await world.send("g", "ann", "hello")
     await world.work(10)
     assert world.worker.counts["retried"] >= 3
+
+
+async def test_what_is_no_result_costs_its_own_push_and_no_other_one(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, seen = ScriptedProvider(), Recorder()
+    answers: list[Any] = [None, "taken", Delivered, Busy(1.0), Taken("id")]
+
+    async def answer(push: Push) -> Result:
+        result: Result = answers.pop(0)
+        return result
+
+    other.answer = answer
+    world.instruments = [seen]
+    world.worker = world.another_worker(providers={"other": other})
+    await world.do(base.RegisterPush("cat", "phone", "other", "cat's other", False, CLOCK.now_ms()))
+    await world.send("g", "ann", "hello")
+    await world.work(1_000)
+
+    assert {push.token for _, push in world.provider.sent} == {"bob's phone", "bob's tablet"}
+    assert len(world.provider.sent) == 2, "once each"
+    assert len(other.sent) == 5 and answers == []
+    assert caplog.text.count("the provider other gave no result") == 3
+    kinds = [it.kind for batch in seen.named("pushed") if batch.provider == "other" for it in batch.outcomes]
+    assert kinds == ["unknown", "unknown", "unknown", "retry", "delivered"]
 
 
 @pytest.mark.parametrize("name", ["targets", "newest", "unread"])

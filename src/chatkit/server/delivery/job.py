@@ -198,7 +198,7 @@ class Job:
             with anyio.move_on_after(self._send_s):
                 results = await service.send(pushes) if pushes else []
                 if len(results) == len(pushes):
-                    return results
+                    return [_checked(provider, it) for it in results]
                 reason = f"{len(results)} results for {len(pushes)} pushes"
                 logger.error("the provider %s gave %s", provider, reason)
         except Exception as error:  # a bug in one provider; the others' pushes are sent
@@ -273,6 +273,15 @@ def _is_same(task: Task, now: Task | None) -> bool:
         return False
     before, after = task.target, now.target
     return (before.provider, before.token, before.hide_body) == (after.provider, after.token, after.hide_body)
+
+
+def _checked(provider: str, result: object) -> Result:
+    """What a provider gave for one push; what is no result says nothing of what became of it."""
+    if isinstance(result, Result):
+        return result
+    name = type(result).__name__
+    logger.error("the provider %s gave no result, but %s", provider, name)
+    return Unknown(f"no result, but {name}")
 
 
 def _dead(target: PushTarget, reason: str) -> LaterDelivery:

@@ -38,7 +38,7 @@ class Notes:
             task.choice.about.seq,
             target.provider,
             at_ms,
-            _ANSWERS[type(result)],
+            next(answer for kind, answer in _ANSWERS.items() if isinstance(result, kind)),
             _plain(getattr(result, "provider_id", None) or "", PROVIDER_ID_CHARS_MAX),
             _plain(getattr(result, "reason", ""), REASON_CHARS_MAX),
         )

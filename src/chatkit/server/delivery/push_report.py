@@ -49,7 +49,7 @@ class PushReports:
 
 
 def _outcome(task: Task, push: Push, result: Result | None) -> PushOutcome:
-    kind: Kind = "cancelled" if result is None else _KINDS[type(result)]
+    kind: Kind = next((name for of, name in _KINDS.items() if isinstance(result, of)), "cancelled")
     reason: str = getattr(result, "reason", "")
     target = task.target
     return PushOutcome(push.conversation_id, push.message_id, target.user_id, target.device_id, kind, reason)
