@@ -579,6 +579,8 @@ class DeliveryStore(Protocol):
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:
         """Be done with claims. Entries that came meanwhile are due again, for a single device too.
 
+        A device that was given up is then no dead letter: the next push stands for all that it missed.
+
         Of the pushes to one device in one conversation those about the newest `PUSHES_PER_DEVICE_MAX` entries are kept.
 
         Returns:

@@ -20,8 +20,14 @@ class LaterRow(NamedTuple):
     reason: str
 
 
-def later_rows(done: Finished) -> list[LaterRow]:
-    """What is to be kept of a finished claim. A device that fails again keeps where and when it began."""
+def later_rows(done: Finished, *, is_waiting: bool = False) -> list[LaterRow]:
+    """What is to be kept of a finished claim. A device that fails again keeps where and when it began.
+
+    Args:
+        done: The claim.
+        is_waiting: Whether its device waits again already, for what came meanwhile: that stands for what was given up,
+            and a dead letter has no row beside it.
+    """
     claim = done.claim
     attempt, since_ms = (claim.attempt, claim.since_ms) if claim.user_id else (1, done.at_ms)
     return [
@@ -36,4 +42,5 @@ def later_rows(done: Finished) -> list[LaterRow]:
             it.reason,
         )
         for it in done.later
+        if it.ready_ms is not None or not is_waiting
     ]

@@ -482,6 +482,31 @@ async def test_what_is_refused_for_good_is_a_dead_letter(world: World) -> None:
     assert (dead.conversation_id, dead.user_id, dead.reason) == ("g", "cat", "too large")
 
 
+async def test_what_comes_while_an_earlier_push_is_refused_is_pushed_all_the_same(world: World) -> None:
+    tries = 0
+
+    async def answer(push: Push) -> Result:
+        nonlocal tries
+        if push.token != "cat's phone":
+            return Delivered("id")
+        tries += 1
+        if tries == 1:
+            return Retry(1.0, "busy")
+        if tries == 2:
+            await world.send("g", "ann", "two")
+            await anyio.sleep(15)
+            return Refused("too large")
+        return Delivered("id")
+
+    world.provider.answer = answer
+    await world.send("g", "ann", "one")
+    await world.work(1_000)
+
+    bodies = [push.body for _, push in world.provider.sent if push.token == "cat's phone"]
+    assert bodies == ["ann: one", "ann: one", "ann: two"]
+    assert await world.store.deliveries.lag() == base.DeliveryLag(0, None, 0)
+
+
 async def test_dead_letters_are_kept_for_so_long(world: World) -> None:
     world.worker = world.another_worker(dead_letters_s=10_000.0)
     answering(world, "cat's phone", Refused("too large"))

@@ -188,7 +188,8 @@ class MemoryDeliveries:
             else self._finish_conversation(it, done.claim.head_seq, ticket)
         )
         if is_ours:
-            for row in later_rows(done):
+            is_waiting = bool(done.claim.user_id) and (done.claim.user_id, done.claim.device_id) in it.later
+            for row in later_rows(done, is_waiting=is_waiting):
                 it.later[row.user_id, row.device_id] = Later(*row[3:])
         for push in push_rows(done):
             _note_push(it, PushRecord(*push[1:]))

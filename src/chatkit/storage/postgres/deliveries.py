@@ -497,17 +497,19 @@ async def _finish(
         if it.claim.user_id
     ]
     ours: set[tuple[Any, ...]] = set()
+    waiting: set[tuple[Any, ...]] = set()
     if whole:
         ours.update(map(tuple, await connection.fetch(FINISH_CONVERSATIONS, ticket, *columns(whole, 2))))
     if devices:
-        ours.update(map(tuple, await connection.fetch(KEEP_DEVICES, ticket, *columns(devices, 6))))
+        waiting.update(map(tuple, await connection.fetch(KEEP_DEVICES, ticket, *columns(devices, 6))))
+        ours.update(waiting)
         rest = [it[:3] for it in devices if it[:3] not in ours]
         ours.update(map(tuple, await connection.fetch(FINISH_DEVICES, ticket, *columns(rest, 3))))
     later = {  # the last of a device counts, as if each were written by itself
         row[:3]: row
         for it in finished
-        if (it.claim.conversation_key, it.claim.user_id, it.claim.device_id) in ours
-        for row in later_rows(it)
+        if (place := (it.claim.conversation_key, it.claim.user_id, it.claim.device_id)) in ours
+        for row in later_rows(it, is_waiting=place in waiting)
     }
     if later:
         await connection.fetch(PUT_LATER, *columns(later.values(), 8))

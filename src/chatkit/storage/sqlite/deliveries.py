@@ -342,16 +342,16 @@ def finish(connection: Connection, ticket: int, finished: Sequence[Finished]) ->
 
 def _finish(connection: Connection, ticket: int, done: Finished) -> bool:
     it = done.claim
+    is_waiting = False
     if it.user_id:
         place = (it.conversation_key, it.user_id, it.device_id)
         kept = (it.head_seq, done.at_ms, it.after_ms, *place, ticket)
-        is_ours = (
-            connection.change(KEEP_DEVICE, kept) > 0 or connection.change(FINISH_DEVICE, (*place, ticket)) > 0
-        )
+        is_waiting = connection.change(KEEP_DEVICE, kept) > 0
+        is_ours = is_waiting or connection.change(FINISH_DEVICE, (*place, ticket)) > 0
     else:
         is_ours = connection.change(FINISH_CONVERSATION, (it.head_seq, it.conversation_key, ticket)) > 0
     if is_ours and done.later:
-        connection.executemany(PUT_LATER, later_rows(done))
+        connection.executemany(PUT_LATER, later_rows(done, is_waiting=is_waiting))
     _note_pushes(connection, done)
     return is_ours
 

@@ -274,6 +274,30 @@ class DeliveryContract:
         assert await store.deliveries.finish(1, [Finished(new, NOW)]) == 1
         assert await store.deliveries.lag() == base.DeliveryLag(0, None, 0)
 
+    async def test_what_came_while_a_device_was_given_up_comes_to_it_all_the_same(self, store: Store) -> None:
+        await do(store, *(device(it) for it in ("bob", "cat")), reached("bob"), reached("cat"))
+        await do(store, group("g", "ann", "bob", "cat"), group("h", "ann", "bob"))
+        claims = await claimed(store, NOW + AFTER)
+        later = LaterDelivery("bob", "phone", NOW + 10_000, "busy")
+        await store.deliveries.finish(1, [Finished(it, NOW, (later,)) for it in claims.values()])
+        again = await store.deliveries.claim(terms(NOW + 10_000, ticket=2), 10)
+        await do(store, send("g", "ann", "k", at_ms=NOW + 11_000))
+        claim = (await claimed(store, NOW + 11_000 + AFTER))["g"]
+        assert await whom(store, claim) == [("cat", "phone")]
+        await store.deliveries.finish(1, [Finished(claim, NOW)])
+        dead = LaterDelivery("bob", "phone", None, "too large")
+        given_up = [Finished(it, NOW + 20_000, (dead,)) for it in again]
+        assert await store.deliveries.finish(2, given_up) == 2
+
+        assert await store.deliveries.lag() == base.DeliveryLag(1, NOW + 11_000 + AFTER, 1)
+        (letter,) = await store.deliveries.dead_letters(10)
+        assert (letter.conversation_id, letter.reason) == ("h", "too large"), "nothing came behind it"
+        (new,) = await store.deliveries.claim(terms(NOW + 11_000 + AFTER), 10)
+        assert (new.user_id, new.after_seq, new.head_seq, new.attempt) == ("bob", 1, 2, 1)
+        assert new.since_ms == NOW + 20_000, "it is tried as long as any other"
+        assert await store.deliveries.finish(1, [Finished(new, NOW + 30_000, (dead,))]) == 1
+        assert [it.after_seq for it in await store.deliveries.dead_letters(10)] == [0, 1]
+
     async def test_it_is_told_which_conversations_wait(self, store: Store) -> None:
         await do(store, *(group(name, "ann", "bob") for name in "gh"))
         assert await store.deliveries.waiting(["g", "h", "nowhere", "g"]) == {"g", "h"}
