@@ -107,6 +107,16 @@ async def test_a_quota_without_a_time_waits_a_minute(stage: FcmStage) -> None:
     assert QUOTA_WAIT_S <= result.after_s <= 1.5 * QUOTA_WAIT_S
 
 
+async def test_a_quota_that_one_device_is_over_stops_no_other_one(stage: FcmStage) -> None:
+    taken = stage.gateway.answer
+    stage.gateway.answer = lambda request: fcm_error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
+    await stage.provider.send([stage.push(0, message_id=f"m-{number}") for number in range(20)])
+    stage.gateway.answer = taken
+    (other,) = await stage.provider.send([stage.push(1)])
+
+    assert isinstance(other, Delivered)
+
+
 async def test_one_access_token_for_many_pushes_until_it_gets_old(stage: FcmStage) -> None:
     await stage.provider.send([stage.push(number) for number in range(20)])
     assert stage.credentials.refreshed == 1

@@ -295,6 +295,34 @@ async def test_a_push_service_that_fails_stops_no_other_one(stage: WebPushStage)
     assert isinstance(its, Retry)
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(401), Reply(403), Reply(301, {"location": "https://127.0.0.1/"})],
+    ids=["401", "403", "301"],
+)
+async def test_an_endpoint_that_is_refused_stops_nobody_else_at_its_push_service(
+    stage: WebPushStage, reply: Reply
+) -> None:
+    """Whoever subscribes with another key can have it answer so."""
+    taken = stage.gateway.answer
+    stage.gateway.answer = lambda request: reply
+    evil = await stage.provider.send([stage.push(number) for number in range(20)])
+    stage.gateway.answer = taken
+    (good,) = await stage.provider.send([stage.push(30)])
+
+    assert {(type(result), result.failed) for result in evil} == {(Retry, False)}
+    assert isinstance(good, Delivered)
+
+
+async def test_a_key_that_a_push_service_refuses_is_in_the_log(
+    stage: WebPushStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await one(stage, Reply(403))
+
+    (record,) = caplog.records
+    assert record.message == f"{stage.gateway.url} refuses the app's key for a subscription: status 403"
+
+
 async def test_names_are_resolved_within_bounds_and_no_service_is_blamed(stage: WebPushStage) -> None:
     provider = stage.made(private_addresses=False)
     looking = provider._http._backend._looking

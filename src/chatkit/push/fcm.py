@@ -145,7 +145,7 @@ class FcmPushProvider:
         if answer.status in (401, 403):
             logger.error("FCM refuses this service account: %s", code or words_of(body.error.status))
         if answer.status == 429 and isinstance(result, Retry):
-            return msgspec.structs.replace(result, after_s=result.after_s or QUOTA_WAIT_S, failed=True)
+            return msgspec.structs.replace(result, after_s=result.after_s or QUOTA_WAIT_S)
         return result
 
 

@@ -7,6 +7,7 @@ is held against that service alone.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
@@ -27,7 +28,9 @@ from ._es256 import Es256Key
 from ._http import Answer, Http, words_of
 from ._payload import fitted
 from ._sender import IN_FLIGHT_MAX, TIMEOUT_S, Attempt, Sender
-from .base import Dead, Delivered, Push, Refused, Result
+from .base import Dead, Delivered, Push, Refused, Result, Retry
+
+logger = logging.getLogger(__name__)
 
 CONTENT_BYTES_MAX = 3993
 """So much plain text makes 4096 bytes when it is encrypted: what every push service must take."""
@@ -167,7 +170,7 @@ class WebPushProvider:
             answer = await self._http.post(target.url, self._headers(push, target), content, attempt)
         except NotPublicError:
             return Refused(_NOT_PUBLIC)
-        return self._result(answer)
+        return self._result(answer, target)
 
     def _target(self, token: str) -> _Target | str:
         """Where a subscription leads, or why nothing is sent there."""
@@ -197,12 +200,21 @@ class WebPushProvider:
             "topic": _encoded(sha256(push.collapse_id.encode()).digest()[:24]),  # 32 characters are allowed
         }
 
-    def _result(self, answer: Answer) -> Result:
+    def _result(self, answer: Answer, target: _Target) -> Result:
         if answer.status in _TAKEN:
             return Delivered(words_of(answer.headers.get("location", "")) or None)
         if answer.status in _GONE:
             return Dead(f"status {answer.status}")
-        return by_status(answer, self._clock.now_ms())
+        result = by_status(answer, self._clock.now_ms())
+        if answer.status in (401, 403):
+            logger.warning(
+                "%s refuses the app's key for a subscription: status %d", target.origin, answer.status
+            )
+        if isinstance(result, Retry) and answer.status < 500:
+            # A stranger chose the endpoint, so it speaks against no service; a wrong key or clock of the host is
+            # mended, so it is not refused for good.
+            return msgspec.structs.replace(result, failed=False)
+        return result
 
 
 class _Encryption:
