@@ -334,6 +334,51 @@ async def test_a_recall_of_what_was_read_tells_nobody(world: World) -> None:
     assert len(world.provider.sent) == before
 
 
+async def test_what_left_without_an_answer_and_is_recalled_is_replaced(world: World) -> None:
+    answering(world, "cat's phone", Unknown("no answer"), Unknown("cut", 300.0))
+    message_id = await world.send("g", "ann", "secret")
+    await world.work(60)
+    await world.recall(message_id, "ann")
+    await world.work(1_000)
+
+    bodies = [push.body for _, push in world.provider.sent if push.token == "cat's phone"]
+    assert bodies == ["ann: secret", "ann: secret", "A message was withdrawn"]
+    assert await world.store.deliveries.lag() == base.DeliveryLag(0, None, 0)
+
+
+async def test_what_a_worker_pushed_before_it_died_and_is_recalled_is_replaced(world: World) -> None:
+    async def never(push: Push) -> Result:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    world.provider.answer = never
+    message_id = await world.send("g", "ann", "secret")
+    await world.work(10)  # and is cancelled in the middle
+    world.provider.answer = world.provider.delivered
+    await world.recall(message_id, "ann")
+    world.worker = world.another_worker(2)
+    await world.work(1_000)
+
+    assert [push.body for _, push in world.provider.sent if push.token == "cat's phone"] == [
+        "ann: secret",
+        "A message was withdrawn",
+    ]
+
+
+async def test_what_was_recalled_before_it_was_due_is_withdrawn_by_no_later_try(world: World) -> None:
+    answering(world, "cat's phone", Retry(40.0, "busy"))
+    await world.send("g", "ann", "first")
+    message_id = await world.send("g", "ann", "secret")
+    await world.recall(message_id, "ann")
+    await world.work(10)
+    await world.read("g", "cat", 2)
+    await world.work(1_000)
+
+    assert [it for it in world.provider.shown() if it[0] == "cat's phone"] == [
+        ("cat's phone", "Team", "ann: first", 1)
+    ]
+
+
 @pytest.mark.parametrize("what", ["recall", "read", "confirm", "mute", "remove", "unregister", "revoke"])
 async def test_what_changes_while_the_words_are_made_is_seen(world: World, what: str) -> None:
     message_id = await world.send("g", "ann", "secret")

@@ -122,9 +122,13 @@ def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark], push_af
 def _withdraws(
     claim: Claim, mark: EntryMark, after: int, sent_ms: Mapping[int, int], push_after_ms: int
 ) -> bool:
-    """Whether an entry recalls a message that the device may have been pushed before: one that was due by then."""
+    """Whether an entry recalls a message that the device may have been pushed before: one that was due by then.
+
+    An earlier try may have pushed more than is finished: there may have been no answer, or the worker died.
+    """
     seq = mark.recalls_seq
-    if seq is None or mark.seq <= claim.after_seq or not after < seq <= claim.after_seq:
+    may_be_pushed = mark.seq if claim.attempt > 1 else claim.after_seq
+    if seq is None or mark.seq <= claim.after_seq or not after < seq <= may_be_pushed:
         return False
     return seq not in sent_ms or mark.server_ts >= sent_ms[seq] + push_after_ms
 
