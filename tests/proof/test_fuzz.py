@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -13,13 +12,13 @@ from chatkit.server.limits import Limits
 from chatkit.server.session import Session
 from chatkit.wire.codec import JSON, MSGPACK
 
-from .fuzz import Mutator, fuzz, main
+from .fuzz import Mutator, fuzzed, main
 
 SEED = 8
 
 
 def test_inputs_crash_nothing_and_leave_nothing() -> None:
-    findings = asyncio.run(fuzz(8_000, SEED))
+    findings = fuzzed(8_000, SEED)
 
     assert findings.crashes == []
     assert findings.leaks == []
@@ -59,7 +58,7 @@ def test_an_exception_that_nobody_caught_is_found(monkeypatch: pytest.MonkeyPatc
         handle(session, event)
 
     monkeypatch.setattr(Session, "_handle", careless)
-    assert any("planted" in crash for crash in asyncio.run(fuzz(500, SEED)).crashes)
+    assert any("planted" in crash for crash in fuzzed(500, SEED).crashes)
 
 
 def test_an_error_in_the_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,14 +69,14 @@ def test_an_error_in_the_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         refuse(session, *args)
 
     monkeypatch.setattr(Session, "refuse", noisy)
-    assert "chatkit: planted" in asyncio.run(fuzz(100, SEED)).crashes
+    assert "chatkit: planted" in fuzzed(100, SEED).crashes
 
 
 def test_a_session_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from chatkit.server.live.presence import Presence
 
     monkeypatch.setattr(Presence, "remove", lambda self, session: False)
-    assert any(leak.startswith("online:") for leak in asyncio.run(fuzz(500, SEED)).leaks)
+    assert any(leak.startswith("online:") for leak in fuzzed(500, SEED).leaks)
 
 
 def test_a_fuzzer_that_a_limit_keeps_out_says_so(

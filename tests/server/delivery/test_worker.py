@@ -18,7 +18,6 @@ from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.testing.contracts.storage_commands import mentioning, reacted, title_entry
-from chatkit.testing.contracts.storage_commands import mentioning, title_entry
 from tests.observability.recorder import Recorder
 
 from .world import CLOCK, ScriptedProvider, World
