@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from typing import IO
 
 import anyio
 import click
@@ -13,7 +10,7 @@ import click
 from .._abilities import offers
 from .._one_line import one_line
 from ..assemble import open_archive, open_store
-from ..errors import ConfigurationError, RefusedError
+from ..errors import ConfigurationError
 from ..importing.log_export import export_log
 from ..ports import SystemClock
 from ..server.archiving.config import ArchiveConfig
@@ -21,6 +18,7 @@ from ..server.archiving.reader import ArchiveReader
 from ..storage.base import OpensToRead
 from ..storage.verify_report import Progress
 from ._import_report import counted
+from ._output import STDOUT, output
 from ._progress import Shown, shown
 from .common import exit_codes
 from .configured import configured
@@ -49,7 +47,7 @@ def export(file: Path, storage: str, archive: str | None, conversations: tuple[s
     """
     with exit_codes(), shown(SystemClock()) as progress:
         count = anyio.run(_write, file, storage, archive, conversations, progress)
-    place = "standard output" if str(file) == "-" else one_line(str(file))
+    place = "standard output" if file == STDOUT else one_line(str(file))
     click.echo(f"{counted(count, 'line')} written to {place}", err=True)
 
 
@@ -66,36 +64,13 @@ async def _write(
     try:
         entries = ArchiveReader(store, bodies, ArchiveConfig())
         lines = export_log(store, entries, conversations)
-        with _output(file) as out:
-            try:
-                async for line, _ in lines:
-                    out.write(line)
-                    count += 1
-                    if not count % _TOLD_EVERY:
-                        progress.step(Progress("lines", count, 0))
-                out.flush()
-                os.fsync(out.fileno()) if str(file) != "-" else None
-            except (RefusedError, OSError):
-                _take_away(file)
-                raise
+        with output(file) as out:
+            async for line, _ in lines:
+                out.write(line)
+                count += 1
+                if not count % _TOLD_EVERY:
+                    progress.step(Progress("lines", count, 0))
     finally:
         with anyio.CancelScope(shield=True):
             await store.aclose()
     return count
-
-
-def _output(file: Path) -> IO[bytes]:
-    """Standard output, or a file that was not there, for its owner alone."""
-    if str(file) == "-":
-        return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    try:
-        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    except OSError as error:
-        more = "; name another file, or - for standard output" if isinstance(error, FileExistsError) else ""
-        raise ConfigurationError(f"cannot make the file {file}: {error.strerror}{more}") from None
-
-
-def _take_away(file: Path) -> None:
-    """Half an export is none."""
-    if str(file) != "-":
-        file.unlink(missing_ok=True)

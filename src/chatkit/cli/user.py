@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import anyio
 import click
@@ -16,6 +14,7 @@ from ..errors import UnauthenticatedError
 from ..server.erasure import Bodies, Erased
 from ..server.server import ChatServer
 from ..types import Identity
+from ._output import output
 from .common import exit_codes
 from .configured import configured
 from .existing_log import existing_log
@@ -41,15 +40,18 @@ def user() -> None:
 @_storage
 @_archive
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="A new file; else it is printed."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default="-",
+    help="A new file, or - for standard output.",
 )
-def export(user_id: str, storage: str, archive: str | None, out: Path | None) -> None:
+def export(user_id: str, storage: str, archive: str | None, out: Path) -> None:
     """Write all there is of the user USER_ID, as JSON lines. That it was done is audited."""
 
     async def write(server: ChatServer) -> None:
         lines = server.export_user(user_id)
         first = await anext(lines)
-        with _output(out) as file:
+        with output(out) as file:
             file.write(first)
             async for line in lines:
                 file.write(line)
@@ -89,16 +91,6 @@ def _shown(storage: str) -> str:
     from ..assemble import without_login
 
     return without_login(storage)
-
-
-def _output(out: Path | None) -> IO[bytes]:
-    """Standard output, or a file that was not there, for its owner alone."""
-    if out is None:
-        return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    try:
-        return os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    except OSError as error:
-        raise click.UsageError(f"cannot make the file {out}: {error.strerror}") from None
 
 
 def _with_server(
