@@ -516,6 +516,7 @@ def test_the_command_tells_and_ends_with_what_it_found(quiet: Path) -> None:
     assert misuse.exit_code == 2
     worker = CliRunner().invoke(chatkit, ["doctor", "worker", "--storage", address])
     assert worker.exit_code == 1 and "FAILURE  storage" in worker.output
+    assert "give --push FILE" in worker.output
 
 
 def test_nothing_is_left_behind(quiet: Path) -> None:

@@ -129,6 +129,12 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         (["--storage", "sqlite:///chat.db", "--push", "none.toml"], "only PostgreSQL"),
         (["--storage", "other://", "--push", "none.toml"], "unknown storage address"),
     ]:
-        done = chatkit("worker", *arguments, cwd=tmp_path)
-        assert done.returncode == 2
-        assert words in done.stderr
+        for command in (["worker"], ["config", "check", "worker"]):
+            done = chatkit(*command, *arguments, cwd=tmp_path)
+            assert done.returncode == 2
+            assert words in done.stderr
+
+
+def test_a_status_needs_no_push(tmp_path: Path) -> None:
+    arguments = ["worker", "--storage", "postgresql://nowhere/log", "--status"]
+    assert chatkit("config", "check", *arguments, cwd=tmp_path).returncode == 0

@@ -8,17 +8,15 @@ from typing import Any
 import click
 import msgspec
 
-from ..assemble import open_queue, open_store
 from .common import exit_codes
 from .configured import configuration, is_setting
 from .login_options import Login
 from .masking import MASK, masked, masked_place
 from .metrics_port import parts_of
-from .push_option import push_of
 from .serve import assembled, check_sharing, serve
 from .settings import DEFAULT, default_of, fields, option_of, said
 from .traces_option import traces_of
-from .worker import worker
+from .worker import log_of, worker, worker_parts_of
 
 COMMANDS = {"serve": serve, "worker": worker}
 PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -100,11 +98,10 @@ def assemble(context: click.Context) -> None:
             given["blobs"],
             login,
         )
-        return
-    open_store(given["storage"])
-    push_of(chosen, given["push"])
-    if given["queue"] is not None:
-        open_queue(given["queue"])
+    elif given["status"]:
+        log_of(given["storage"])
+    else:
+        worker_parts_of(chosen, given["storage"], given["push"], given["queue"])
 
 
 def _settings(context: click.Context) -> Iterator[Setting]:

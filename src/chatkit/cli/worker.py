@@ -10,13 +10,14 @@ import msgspec
 
 from .._abilities import offers
 from ..assemble import Providers, open_queue, open_store
+from ..errors import ConfigurationError
 from ..observability.instrument import Instrument
 from ..queue.base import Connects, Queue
 from ..server.delivery.config import DeliveryConfig
 from ..server.delivery.worker import DeliveryWorker
 from ..storage.base import DeadLetter, Store
 from .common import exit_codes
-from .configured import configuration, configured, warn
+from .configured import Configuration, configuration, configured, warn
 from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .metrics_port import MetricsPort
 from .push_option import push_of
@@ -78,22 +79,34 @@ def worker(
     set_up_logging(log_level, log_format)
     warn()
     with exit_codes():
-        store = open_store(storage)
-        if not storage.startswith(("postgresql://", "postgres://")):
-            raise click.UsageError("only PostgreSQL has workers of their own; use serve --push for a file")
         if status:
-            click.echo(msgspec.json.encode(anyio.run(_status, store)))
+            click.echo(msgspec.json.encode(anyio.run(_status, log_of(storage))))
             return
-        found = push_of(configuration(), push)
-        if found is None:
-            raise click.UsageError("give --push FILE (docs/push.md), or --status")
-        providers, config = found
+        parts = worker_parts_of(configuration(), storage, push, queue)
         port = None if metrics is None else MetricsPort(metrics)
         instruments = traces_that_leave(traces)
         if port is not None:
             instruments.append(port.metrics)
-        parts = (store, providers, config, None if queue is None else open_queue(queue))
         anyio.run(_run, *parts, port, instruments)
+
+
+def log_of(storage: str) -> Store:
+    """The log of servers that have workers of their own; nothing is opened. Raises ConfigurationError."""
+    store = open_store(storage)
+    if not storage.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError("only PostgreSQL has workers of their own; use serve --push for a file")
+    return store
+
+
+def worker_parts_of(
+    chosen: Configuration, storage: str, push: str | None, queue: str | None
+) -> tuple[Store, Providers, DeliveryConfig, Queue | None]:
+    """What a worker is made of; nothing is opened or connected. Raises ConfigurationError."""
+    store = log_of(storage)
+    found = push_of(chosen, push)
+    if found is None:
+        raise ConfigurationError("give --push FILE (docs/push.md), or --status")
+    return store, *found, None if queue is None else open_queue(queue)
 
 
 async def _status(store: Store) -> Status:
