@@ -1163,3 +1163,35 @@ async def test_texts_of_a_bot_are_its_messages_as_they_read_now(chat_bot: BotCha
         await anyio.sleep(20)
         assert await ann.texts() == ["right", "one two"]
         assert [await ann.next_text() for _ in range(2)] == ["right", "one two"]
+
+
+async def test_answers_come_in_the_order_of_the_log_each_once_it_has_ended(chat_bot: BotChats) -> None:
+    bot = Bot()
+
+    async def words(*of: str) -> AsyncIterator[str]:
+        for word in of:
+            await anyio.sleep(1)
+            yield word
+
+    async def later(message: MessageContext) -> None:
+        await anyio.sleep(1.5)
+        await message.reply("note", key="note")
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(later, message)
+            await message.stream(words("one ", "two ", "three"))
+
+    @bot.command()
+    async def forget(message: MessageContext) -> None:
+        async with message.client.stream(message.conversation_id, "gone") as stream:
+            await later(message)
+            await message.client.recall(stream.sent.message_id)
+
+    async with chat_bot(bot) as ann:
+        assert await ann.ask("hello") == "one two three"
+        assert await ann.next_text() == "note"
+        assert await ann.ask("again") == "one two three"
+        assert await ann.ask("/forget") == "note"
+        assert await ann.texts() == ["one two three", "note"] * 2 + ["note"]

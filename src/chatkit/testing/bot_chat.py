@@ -37,6 +37,7 @@ class BotChat:
         self._devices = devices
         self._running = anyio.CancelScope()
         self._restarts = False
+        self._not_given: list[int] = []
 
     async def send(self, text: str) -> Sent:
         """Say something."""
@@ -52,7 +53,8 @@ class BotChat:
         return await self._next(sent.seq)
 
     async def next_text(self) -> str:
-        """The bot's next message that `ask` and this have not given yet. Raises TimeoutError, as `ask`."""
+        """The bot's next message, in the order of the log, that `ask` and this have not given yet; one that grows once
+        it has ended. Raises TimeoutError, as `ask`."""
         return await self._next(0)
 
     async def texts(self) -> list[str]:
@@ -68,23 +70,29 @@ class BotChat:
         await anyio.wait_all_tasks_blocked()
 
     async def _next(self, after_seq: int) -> str:
-        growing = 0
+        self._not_given = [seq for seq in self._not_given if seq > after_seq]
         with anyio.move_on_after(ANSWER_S):
+            if (text := await self._first_that_ended()) is not None:
+                return text
             async for event in self.client.events():
                 if isinstance(event, MessageReceived) and self._is_answer(event.message, after_seq):
-                    seq = event.message.seq
-                elif isinstance(event, MessageEdited | MessageRecalled) and event.seq == growing:
-                    seq = growing
-                else:
+                    self._not_given.append(event.message.seq)
+                elif not isinstance(event, MessageEdited | MessageRecalled):
                     continue
-                message = await self._message(seq)
-                if self._is_answer(message, after_seq) and not message.is_open:
-                    return message.text
-                if message.is_open:
-                    growing = growing or seq
-                elif seq == growing:
-                    growing = 0  # it was recalled
+                if (text := await self._first_that_ended()) is not None:
+                    return text
         raise TimeoutError(f"the bot has not answered within {ANSWER_S:g} s")
+
+    async def _first_that_ended(self) -> str | None:
+        """The first that was not given yet, past those that were recalled; None while it grows, or if none is there."""
+        while self._not_given:
+            message = await self._message(self._not_given[0])
+            if message.is_open:
+                return None
+            self._not_given.pop(0)
+            if _is_message(message):
+                return message.text
+        return None
 
     async def _message(self, seq: int) -> Message:
         """It, as it reads now."""
