@@ -202,8 +202,8 @@ async def test_a_second_one_in_the_same_folder_says_why_it_cannot_run(
     with running(server, tmp_path, CHATKIT_TOKEN=token("other")) as third:
         _, errors = await anyio.to_thread.run_sync(third.communicate)
     assert (
-        "bot.db belongs to the user bot on the device bot: name another file (store, or CHATKIT_STORE)"
-        in errors
+        "bot.db belongs to the user bot on the device bot:"
+        " name another file (store, --store of chatkit chat, or CHATKIT_STORE)" in errors
     )
     assert (third.returncode, errors.count("\n")) == (2, 1)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
+from chatkit.cli._chat_files import store_path
 from chatkit.client.events import CaughtUp
-from chatkit.errors import ClosedError
+from chatkit.errors import ClosedError, ConfigurationError
 from chatkit.server.server import ChatServer
 from chatkit.storage.memory import MemoryStore
 from chatkit.terminal.app import ChatApp
@@ -171,6 +172,18 @@ async def test_a_client_that_was_ended_says_why(server: ChatServer) -> None:
             await screen.until(lambda: "ended: " in screen.state)
     with pytest.raises(ClosedError):  # which is what the command ends with
         await client.__aexit__(None, None, None)
+
+
+async def test_a_second_user_whose_token_is_no_jwt_is_told_to_name_a_store(
+    server: ChatServer, showing: Showing, tmp_path: Path
+) -> None:
+    of_ann, of_bob = (str(store_path(tmp_path, "ws://chat", "terminal", token)) for token in ("ann", "bob"))
+    assert of_ann == of_bob  # the server alone knows who they are
+    async with showing("ann", store=of_ann) as screen:
+        await screen.until(lambda: "connected" in screen.state)
+    with pytest.raises(ConfigurationError, match=r"belongs to the user ann .*--store of chatkit chat"):
+        async with showing("bob", store=of_bob) as screen:
+            await screen.until(lambda: "ended: " in screen.state)
 
 
 async def test_what_is_not_in_view_is_not_read(server: ChatServer, showing: Showing) -> None:

@@ -44,6 +44,9 @@ def device_id(folder: Path) -> str:
 def store_path(folder: Path, url: str, device: str, token: str) -> Path:
     """The store of one user of one server on one device. A store is bound to its user, so each has a file.
 
+    Users whose tokens are no JWTs have the same one: who they are only the server says, and a start may be offline. It
+    is the first one's, and the others name theirs by `--store`.
+
     Args:
         folder: The state folder.
         url: The server.

@@ -35,7 +35,9 @@ _REQUEST_S: Final = 10.0
     "--device", envvar=DEVICE_ID, help="Name of this installation; by default one is made and kept."
 )
 @click.option(
-    "--store", envvar=STORE, help="File in which messages are kept here; by default one of this user."
+    "--store",
+    envvar=STORE,
+    help="File in which messages are kept here; by default one of this user, if the token is a JWT.",
 )
 @click.option("--log-file", help="Where warnings are appended; by default nowhere.")
 def chat(

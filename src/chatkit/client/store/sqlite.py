@@ -185,7 +185,7 @@ class SqliteStore:
         if owner != (user_id, device_id):
             raise ConfigurationError(
                 f"the local store {self.path} belongs to the user {owner[0]} on the device {owner[1]}:"
-                " name another file (store, or CHATKIT_STORE)"
+                " name another file (store, --store of chatkit chat, or CHATKIT_STORE)"
             )
         self._user_id = user_id
 
