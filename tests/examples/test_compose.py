@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +23,8 @@ from chatkit.cli.settings import fields, variable_of
 from chatkit.server.config import ServerConfig
 from tests.docs.snippets import ROOT
 from tests.hosts.proxies import find
+from tests.servers.nats import nats_process
+from tests.servers.process import free_port, running
 
 EXAMPLES = ROOT / "examples"
 COMPOSE: dict[str, Any] = yaml.safe_load((EXAMPLES / "compose.yaml").read_text(encoding="utf-8"))
@@ -36,9 +41,9 @@ def seconds(words: str) -> float:
     return float(words.removesuffix("s"))
 
 
-def filled(text: str) -> str:
+def filled(text: str, value: str = "x" * 32) -> str:
     """As compose puts the variables in."""
-    return re.sub(r"\$\{\w+:\?[^}]*\}", "x" * 32, text)
+    return re.sub(r"\$\{\w+:\?[^}]*\}", value, text)
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -94,6 +99,41 @@ def test_secrets_come_from_outside_and_must_be_there() -> None:
         assert ".env" in (ROOT / ignored).read_text(), (
             "the file with the secrets gets into no image and no clone"
         )
+
+
+def test_no_secret_is_in_a_command_line() -> None:
+    """Everybody on the host can read those."""
+    words = [str(service.get("command")) + str(service.get("healthcheck")) for service in SERVICES.values()]
+    assert [name for name in SECRETS if name in "".join(words)] == []
+
+
+@pytest.mark.parametrize(
+    "password", ["1" * 64, "5k", "2026-11-30", "true", "9f" * 32], ids=lambda it: it[:10]
+)
+async def test_nats_takes_the_password_of_its_variable(
+    password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nats = SERVICES["nats"]
+    (mount,) = nats["volumes"]
+    beside, place, _ = mount.split(":")
+    assert nats["command"] == ["--config", place]
+    monkeypatch.setenv("NATS_PASSWORD", filled(nats["environment"]["NATS_PASSWORD"], password))
+    monitor = ["--http_port", str(free_port())]  # in place of the file's, which may be taken here
+    with running(nats_process(tmp_path, "--config", str(EXAMPLES / beside), *monitor)) as server:
+        command = Path(f"/proc/{server.pid}/cmdline")
+        assert not command.exists() or password not in command.read_text()
+        assert "http_port: 8222" in (EXAMPLES / beside).read_text() and ":8222/" in str(nats["healthcheck"])
+        assert greeting(server.port, password) == b"PONG\r\n"
+        assert b"Authorization Violation" in greeting(server.port, "another")
+
+
+def greeting(port: int, password: str) -> bytes:
+    """What NATS answers to a login."""
+    login = {"user": "chatkit", "pass": password, "verbose": False}
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as nats, nats.makefile("rb") as answers:
+        answers.readline()  # INFO
+        nats.sendall(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
+        return answers.readline()
 
 
 def test_the_image_runs_as_somebody_else_than_root_with_the_extras_it_needs() -> None:
