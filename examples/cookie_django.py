@@ -18,13 +18,13 @@ from typing import Any
 
 import django
 import uvicorn
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.contrib.auth import authenticate, get_user, get_user_model, login, logout
 from django.contrib.auth.signals import user_logged_out
 from django.core.asgi import get_asgi_application
 from django.core.management import call_command
-from django.db import close_old_connections
+from django.db import close_old_connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
 from django.urls import path
@@ -97,17 +97,19 @@ urlpatterns = [path("", page), path("login", log_in), path("logout", log_out)]
 def user_of(session_key: str) -> Identity | None:
     """Whose session it is. Django's tables are read in a thread, and its connections closed as after a request."""
     from django.contrib.sessions.backends.db import SessionStore
+    from django.contrib.sessions.models import Session
 
     request = HttpRequest()
     request.session = SessionStore(session_key)
     close_old_connections()
     try:
         user = get_user(request)  # None for a user who was deleted, or has another password since
-        if not user.is_authenticated or not user.is_active:
+        stored = Session.objects.filter(session_key=session_key).first()
+        if stored is None or not user.is_authenticated or not user.is_active:
             return None
-        ends_ms = int(request.session.get_expiry_date().timestamp() * 1000)
     finally:
         close_old_connections()
+    ends_ms = int(stored.expire_date.timestamp() * 1000)  # `get_expiry_date()` counts from now
     return Identity(user_id_from(user.get_username()), expires_ms=ends_ms)
 
 
@@ -139,13 +141,20 @@ def create_app(origin: str) -> Starlette:
     django.setup()
     server = ChatServer(store=open_store("sqlite:///chat.db"), authenticate=RequestLogin(by_session))
 
-    async def end_chat(sender: object, user: Any, **_: object) -> None:
-        if user is not None:  # who is logged in elsewhere comes back: Django still knows them
-            await server.revoke(user_id=user_id_from(user.get_username()))
+    def end_chat(sender: object, request: HttpRequest, user: Any, **_: object) -> None:
+        """Django sends this before it ends the session, by which the chat's client would come back at once."""
+        if user is None:
+            return
+        # Durable: an error within a transaction of the view, until whose end the chat would find the session.
+        with transaction.atomic(durable=True):
+            request.session.delete()  # Django does it again, which does no harm
+        try:  # who is logged in elsewhere comes back: Django still knows them
+            async_to_sync(server.revoke)(user_id=user_id_from(user.get_username()))
+        except BaseException:
+            request.session.save(must_create=True)  # still logged in: a second try revokes
+            raise
 
-    user_logged_out.connect(
-        end_chat, weak=False
-    )  # sent by sync views too; it runs in the server's event loop
+    user_logged_out.connect(end_chat, weak=False)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -39,7 +39,11 @@ def create_app(origin: str) -> FastAPI:
         origin: Where the site is reached; only its pages may connect with the cookie.
     """
     users = SiteUsers("site.db")
-    server = ChatServer(store=open_store("sqlite:///chat.db"), authenticate=RequestLogin(users.authenticate))
+    server = ChatServer(
+        store=open_store("sqlite:///chat.db"),
+        authenticate=RequestLogin(users.authenticate),
+        authorize_resume=users.still_holds,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,10 +72,9 @@ def create_app(origin: str) -> FastAPI:
     @app.post("/logout", status_code=204, dependencies=[Depends(of_own_page)])
     async def log_out(response: Response, session: Annotated[str, Cookie()] = "") -> None:
         user = await users.log_out(session)
-        if user is not None:
-            await server.revoke(
-                user_id=user
-            )  # who is logged in elsewhere comes back: the site still knows them
+        if user is not None:  # who is logged in elsewhere comes back: the site still knows them
+            await server.revoke(user_id=user)
+            await users.forget(session)  # only now: where that failed, a second try finds the login again
         response.delete_cookie("session")
 
     app.mount("/chat", asgi_app(server, origins=[origin]))

@@ -43,7 +43,11 @@ def create_app(origin: str) -> Litestar:
         origin: Where the site is reached; only its pages may connect with the cookie.
     """
     users = SiteUsers("site.db")
-    server = ChatServer(store=open_store("sqlite:///chat.db"), authenticate=RequestLogin(users.authenticate))
+    server = ChatServer(
+        store=open_store("sqlite:///chat.db"),
+        authenticate=RequestLogin(users.authenticate),
+        authorize_resume=users.still_holds,
+    )
     chat = asgi_app(server, origins=[origin])
 
     @asynccontextmanager
@@ -77,11 +81,11 @@ def create_app(origin: str) -> Litestar:
 
     @post("/logout", status_code=204, guards=[of_own_page])
     async def log_out(request: Request[None, None, object]) -> Response[None]:
-        user = await users.log_out(request.cookies.get(COOKIE, ""))
-        if user is not None:
-            await server.revoke(
-                user_id=user
-            )  # who is logged in elsewhere comes back: the site still knows them
+        cookie = request.cookies.get(COOKIE, "")
+        user = await users.log_out(cookie)
+        if user is not None:  # who is logged in elsewhere comes back: the site still knows them
+            await server.revoke(user_id=user)
+            await users.forget(cookie)  # only now: where that failed, a second try finds the login again
         response: Response[None] = Response(None)
         response.delete_cookie(COOKIE)
         return response

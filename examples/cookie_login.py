@@ -39,7 +39,11 @@ def create_app(origin: str) -> Starlette:
         origin: Where the site is reached; only its pages may connect with the cookie.
     """
     users = SiteUsers("site.db")
-    server = ChatServer(store=open_store("sqlite:///chat.db"), authenticate=RequestLogin(users.authenticate))
+    server = ChatServer(
+        store=open_store("sqlite:///chat.db"),
+        authenticate=RequestLogin(users.authenticate),
+        authorize_resume=users.still_holds,
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -68,11 +72,11 @@ def create_app(origin: str) -> Starlette:
     async def log_out(request: Request) -> Response:
         if not is_of_own_page(request.headers, origin):
             return Response(status_code=403)
-        user = await users.log_out(request.cookies.get(COOKIE, ""))
-        if user is not None:
-            await server.revoke(
-                user_id=user
-            )  # who is logged in elsewhere comes back: the site still knows them
+        cookie = request.cookies.get(COOKIE, "")
+        user = await users.log_out(cookie)
+        if user is not None:  # who is logged in elsewhere comes back: the site still knows them
+            await server.revoke(user_id=user)
+            await users.forget(cookie)  # only now: where that failed, a second try finds the login again
         response = Response(status_code=204)
         response.delete_cookie(COOKIE)
         return response

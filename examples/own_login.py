@@ -63,9 +63,13 @@ class Sessions:
         self._users[token] = given.user
         return JSONResponse({"token": token})
 
-    def withdraw(self, token: str) -> bool:
-        """Forget a session. Returns whether there was one."""
-        return self._users.pop(token, None) is not None
+    def has(self, token: str) -> bool:
+        """Whether there is such a session."""
+        return token in self._users
+
+    def forget(self, token: str) -> None:
+        """End a session."""
+        self._users.pop(token, None)
 
 
 def create_app() -> Starlette:
@@ -80,8 +84,9 @@ def create_app() -> Starlette:
     async def logout(request: Request) -> Response:
         """`POST /logout`: the bearer's session ends, with every connection that it opened."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if sessions.withdraw(token):
-            await server.revoke(token=token)
+        if sessions.has(token):  # anybody's words would be kept as revoked, for ever
+            await server.revoke(token=token)  # the chat refuses it from here on, whatever the sessions say
+            sessions.forget(token)  # only now: where that failed, a second try finds the session again
         return Response(status_code=204)
 
     routes = [

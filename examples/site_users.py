@@ -3,7 +3,8 @@
 It stands for the user table that your site has. A password is kept as a slow hash, a login as the digest of its cookie.
 `PAGE` is the site's only page, with chatkit's JavaScript client.
 
-Run: `python examples/site_users.py site.db lina` asks for a password and adds a user, or changes their password.
+Run: `python examples/site_users.py site.db lina` asks for a password and adds a user, or changes their password. A chat
+that is open then goes on until its connection ends; to end it at once, restart the site.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ import secrets
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import anyio.to_thread
 
@@ -26,6 +26,7 @@ from chatkit import Identity, LoginRequest, UnauthenticatedError
 
 COOKIE = "session"
 SESSION_S = 14 * 24 * 3600
+DAY_MS = 24 * 3600 * 1000
 DEMO_USERS = {"lina": "lighthouse", "omar": "orchard"}
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS user (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL);
@@ -64,7 +65,8 @@ async function post(path, body) {
   const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";  // where the framework asks for one
   const headers = {"Content-Type": "application/json", "X-CSRFToken": csrf};
   const answer = await fetch(path, {method: "POST", headers, body: JSON.stringify(body)});
-  if (answer.ok) location.reload(); else at("state").textContent = "wrong name or password";
+  if (answer.ok) location.reload();
+  else at("state").textContent = answer.status < 500 ? "wrong name or password" : "that failed, try again";
 }
 at("in").onsubmit = event => {
   event.preventDefault();
@@ -75,8 +77,6 @@ at("out").onclick = async () => {
   await post("/logout", {});
 };
 </script>"""
-
-T = TypeVar("T")
 
 
 def is_of_own_page(headers: Mapping[str, str], origin: str) -> bool:
@@ -110,7 +110,11 @@ class SiteUsers:
         await anyio.to_thread.run_sync(add)
 
     def put_now(self, name: str, password: str) -> None:
-        """Add a user, or give one another password, which ends their logins. For a script: it blocks."""
+        """Add a user, or give one another password, which ends their logins. For a script: it blocks.
+
+        The chat notices at the next login or resume. Only `ChatServer.revoke(user_id=name)` ends connections that are
+        open: a site whose users change their passwords there calls it next.
+        """
         salt = secrets.token_bytes(16)
         row = (name, salt, _hash(password, salt))
         with self._transaction() as database:
@@ -122,18 +126,36 @@ class SiteUsers:
         return await anyio.to_thread.run_sync(self._log_in, name, password)
 
     async def log_out(self, cookie: str) -> str | None:
-        """End a login; whose it was, None if there is none."""
-        statement = "DELETE FROM login WHERE digest = ? RETURNING name, ends_ms"
-        return await self._of_login(statement, cookie, lambda row: row[0])
+        """End a login; whose it was, None if there is none. Call `forget` when all is done: until then the login is
+        named again, so that a logout that failed halfway can be repeated."""
+        statement = (
+            "UPDATE login SET ends_ms = min(ends_ms, :now_ms) WHERE digest = :digest RETURNING name, ends_ms"
+        )
+        ended = await self._login(statement, digest=_digest(cookie))
+        return None if ended is None else ended[0]
+
+    async def forget(self, cookie: str) -> None:
+        """Take away a login that has ended."""
+        statement = "DELETE FROM login WHERE digest = :digest AND ends_ms <= :now_ms"
+        await self._login(statement, digest=_digest(cookie))
 
     async def authenticate(self, request: LoginRequest) -> Identity:
         """Who a login is, for `ChatServer`: a browser brings the cookie, an app the same words as its token."""
         cookie = request.token or request.cookies.get(COOKIE, "")
-        statement = "SELECT name, ends_ms FROM login WHERE digest = ?"
-        found = await self._of_login(statement, cookie, lambda row: Identity(row[0], expires_ms=row[1]))
-        if found is None or (found.expires_ms or 0) < time.time() * 1000:
+        statement = "SELECT name, ends_ms FROM login WHERE digest = :digest AND ends_ms > :now_ms"
+        found = await self._login(statement, digest=_digest(cookie))
+        if found is None:
             raise UnauthenticatedError("log in on the page first")
-        return found
+        name, ends_ms = found
+        return Identity(name, expires_ms=ends_ms)
+
+    async def still_holds(self, resumed: Identity) -> Identity | None:
+        """Whether the login of a client that comes back by a resume token is still there. Its end tells which it is."""
+        statement = (
+            "SELECT name, ends_ms FROM login WHERE name = :name AND ends_ms = :ends_ms AND ends_ms > :now_ms"
+        )
+        found = await self._login(statement, name=resumed.user_id, ends_ms=resumed.expires_ms)
+        return None if found is None else resumed
 
     def _log_in(self, name: str, password: str) -> str | None:
         with self._transaction() as database:
@@ -142,20 +164,21 @@ class SiteUsers:
         if not hmac.compare_digest(_hash(password, salt), right):  # as slow for a name that nobody has
             return None
         cookie = secrets.token_urlsafe(32)
-        now_ms = int(time.time() * 1000)
+        now_ms = _now_ms()
         with self._transaction() as database:
-            database.execute("DELETE FROM login WHERE ends_ms < ?", (now_ms,))
+            # not at once: a logout that failed can be repeated for a day
+            database.execute("DELETE FROM login WHERE ends_ms < ?", (now_ms - DAY_MS,))
             row = (_digest(cookie), name, now_ms + SESSION_S * 1000)
             database.execute("INSERT INTO login VALUES (?, ?, ?)", row)
         return cookie
 
-    async def _of_login(
-        self, statement: str, cookie: str, result: Callable[[tuple[str, int]], T]
-    ) -> T | None:
-        def run() -> T | None:
+    async def _login(self, statement: str, **values: object) -> tuple[str, int] | None:
+        values["now_ms"] = _now_ms()
+
+        def run() -> tuple[str, int] | None:
             with self._transaction() as database:
-                row = database.execute(statement, (_digest(cookie),)).fetchone()
-            return None if row is None else result(row)
+                row: tuple[str, int] | None = database.execute(statement, values).fetchone()
+            return row
 
         return await anyio.to_thread.run_sync(run)
 
@@ -163,6 +186,10 @@ class SiteUsers:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path)) as database, database:
             yield database
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _hash(password: str, salt: bytes) -> bytes:

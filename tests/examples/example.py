@@ -40,12 +40,21 @@ def load(name: str) -> ModuleType:
 
 @contextmanager
 def serving(
-    name: str, *arguments: str, folder: Path, prefix: str = "", says: tuple[str, ...] = ()
+    name: str,
+    *arguments: str,
+    folder: Path,
+    prefix: str = "",
+    says: tuple[str, ...] = (),
+    fault: str | None = None,
 ) -> Iterator[str]:
-    """`python examples/NAME.py PORT ...`, ready; ended by SIGTERM. Gives its address. It may say what is named."""
+    """`python examples/NAME.py PORT ...`, ready; ended by SIGTERM. Gives its address. It may say what is named; with a
+    fault of `faulty.py` anything."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, str(FOLDER / f"{name}.py"), str(port), *arguments]
+    script = [str(FOLDER / f"{name}.py")]
+    if fault is not None:
+        script, says = [str(Path(__file__).with_name("faulty.py")), *script, fault], ("",)
+    command = [sys.executable, *script, str(port), *arguments]
     env = {**os.environ, "CHATKIT_JWT_SECRET": SECRET}
     with (folder / "example.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
