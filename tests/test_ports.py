@@ -22,8 +22,8 @@ FORBIDDEN_MODULES = {"time", "random", "uuid", "secrets", "datetime", "asyncio",
 FORBIDDEN_CALLS = {("os", "urandom"), ("os", "getrandom")}
 MAKES_TIME_OR_RANDOM = {SOURCE / "ports.py", SOURCE / "testing/virtual_time.py", SOURCE / "testing/rng.py"}
 EXCEPTIONS: dict[Path, set[str]] = {
-    # which loop runs, and a task of its own in it
-    SOURCE / "_event_loop.py": {"asyncio", "asyncio.get_running_loop"},
+    # which loop runs, a task of its own in it, and whether the running one is cancelled
+    SOURCE / "_event_loop.py": {"asyncio", "asyncio.current_task", "asyncio.get_running_loop"},
     # the loop's own ways to signals; it is the main thread's affair, and a thread is only recognized here
     SOURCE / "server/signals.py": {
         "asyncio",

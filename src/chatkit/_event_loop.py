@@ -1,4 +1,4 @@
-"""What ties an object to the event loop it was entered in, and a task that outlives whoever started it.
+"""What ties an object to the event loop it was entered in, and a task that outlives whoever started it; what the loop knows.
 
 Called by server and client: both may be entered in one task and left in another, and neither can be used from a
 second event loop.
@@ -7,6 +7,7 @@ second event loop.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 
@@ -22,6 +23,17 @@ def current_loop() -> object:
         return asyncio.get_running_loop()
     except RuntimeError:  # trio
         return anyio.lowlevel.current_token().native_token
+
+
+def is_cancelled() -> bool:
+    """Whether the running task is: by a scope, or in asyncio's own way."""
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # trio, which has scopes alone
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def for_callbacks(context: Context) -> Context:

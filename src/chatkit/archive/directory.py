@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import takewhile
@@ -20,6 +19,7 @@ import anyio
 import anyio.to_thread
 
 from ..errors import ConfigurationError, UnavailableError
+from ..ports import SystemClock
 from . import base
 
 _Result = TypeVar("_Result")
@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 _THREADS: Final = 8
 _TEMPORARY: Final = ".writing-"
 """Begins the names of files that are being written; no object's name begins with a dot."""
-_LEFT_S: Final = 600.0
+_LEFT_MS: Final = 600_000
 """Who wrote a file last so long ago was killed. One who was not is refused, and tries again."""
 
 
@@ -159,11 +159,12 @@ def _delete(root: Path, name: str) -> None:
 
 def _remove_left(folder: Path) -> None:
     """Remove what was never written to its end, once it is all that is there."""
+    before_ms = SystemClock().now_ms() - _LEFT_MS
     with suppress(FileNotFoundError):  # somebody else removed it, or it is in its place now
         with os.scandir(folder) as found:
             left = list(takewhile(lambda it: it.name.startswith(_TEMPORARY), found))
         for file in left:
-            if file.stat().st_mtime < time.time() - _LEFT_S:
+            if file.stat().st_mtime * 1000 < before_ms:
                 os.unlink(file)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any
 
 import anyio
 
+from .._event_loop import is_cancelled
 from ..errors import ClientError
 
 
@@ -29,17 +28,6 @@ async def call(name: str, function: Callable[..., object], *args: object) -> Any
         returned = function(*args)
         return await returned if isawaitable(returned) else returned
     except anyio.get_cancelled_exc_class() as error:
-        if _is_cancelled():
+        if is_cancelled():
             raise
         raise ClientError(f"{name} was cancelled") from error
-
-
-def _is_cancelled() -> bool:
-    """Whether the running task is: by a scope, or in asyncio's own way."""
-    if anyio.current_effective_deadline() == -math.inf:
-        return True
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # trio, which has scopes alone
-        return False
-    return task is not None and task.cancelling() > 0
