@@ -1,4 +1,4 @@
-"""What ties an object to the event loop it was entered in, and a task that outlives whoever started it; what the loop knows.
+"""What ties an object to the event loop it was entered in, a task that outlives whoever started it, and what ends one.
 
 Called by server and client: both may be entered in one task and left in another, and neither can be used from a
 second event loop.
