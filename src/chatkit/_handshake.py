@@ -9,24 +9,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
-
-_CLOSING_S = 1.0
 
 Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 """What httpcore calls before and after each step of a request that has one as its extension `trace`."""
 
 
-class _Stream(Protocol):
-    async def aclose(self) -> None: ...
-
-
 @asynccontextmanager
 async def handshake_guarded() -> AsyncIterator[Trace]:
     """Make one request inside, with this trace: nothing of a connection that it began and gave up stays open."""
-    begun: _Stream | None = None
+    begun: Any = None
 
     async def trace(name: str, info: Mapping[str, Any]) -> None:
         nonlocal begun
@@ -39,6 +33,5 @@ async def handshake_guarded() -> AsyncIterator[Trace]:
         yield trace
     except BaseException:
         if begun is not None:
-            with anyio.move_on_after(_CLOSING_S, shield=True):
-                await begun.aclose()
+            await anyio.aclose_forcefully(begun)
         raise

@@ -403,13 +403,24 @@ async def wait_for_a_cancelled_task() -> None:
     await task
 
 
-async def test_what_a_handler_waits_for_may_be_cancelled_and_the_bot_goes_on(chat_bot: BotChats) -> None:
+async def use_a_closed_client() -> None:
+    other = ChatApi("http://chat.test", token="t")
+    await other.aclose()
+    await other.conversation("c")
+
+
+@pytest.mark.parametrize(
+    ("fail", "error"), [(wait_for_a_cancelled_task, ClientError), (use_a_closed_client, ClosedError)]
+)
+async def test_a_handler_that_waits_for_something_cancelled_or_closed_has_failed_and_the_bot_goes_on(
+    chat_bot: BotChats, fail: Callable[[], Awaitable[None]], error: type[ClientError]
+) -> None:
     bot, failures = Bot(), []
 
     @bot.on(MessageReceived)
     async def answer(message: MessageContext) -> None:
         if message.text == "bad":
-            await wait_for_a_cancelled_task()
+            await fail()
         await message.reply("good")
 
     @bot.error
@@ -419,7 +430,7 @@ async def test_what_a_handler_waits_for_may_be_cancelled_and_the_bot_goes_on(cha
     async with chat_bot(bot) as ann:
         await ann.send("bad")
         assert await ann.ask("next") == "good"
-    assert failures == [(ClientError, False), (ClientError, False), (ClientError, True)]
+    assert failures == [(error, False), (error, False), (error, True)]
 
 
 async def test_what_an_error_handler_waits_for_may_be_cancelled_too(
@@ -441,27 +452,6 @@ async def test_what_an_error_handler_waits_for_may_be_cancelled_too(
         await ann.send("bad")
         assert await ann.ask("next") == "good"
     assert "the error handler of the bot failed" in caplog.text
-
-
-async def test_a_handler_may_use_another_client_that_is_closed_and_has_failed(chat_bot: BotChats) -> None:
-    bot, failures = Bot(), []
-    other = ChatApi("http://chat.test", token="t")
-    await other.aclose()
-
-    @bot.on(MessageReceived)
-    async def answer(message: MessageContext) -> None:
-        if message.text == "bad":
-            await other.conversation("c")
-        await message.reply("good")
-
-    @bot.error
-    async def note(failure: Failure) -> None:
-        failures.append((type(failure.error), failure.given_up))
-
-    async with chat_bot(bot) as ann:
-        await ann.send("bad")
-        assert await ann.ask("next") == "good"
-    assert failures == [(ClosedError, False), (ClosedError, False), (ClosedError, True)]
 
 
 async def test_a_handler_whose_client_is_closed_has_not_failed_and_takes_nothing(
