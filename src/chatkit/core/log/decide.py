@@ -154,7 +154,12 @@ def keys_of(commands: Iterable[c.Command], *, assume_new: bool = False) -> Keys:
 
 def keys_after(state: State, commands: Iterable[c.Command]) -> Keys | None:
     """What only the first load shows to be needed; mostly nothing, which is None."""
-    named = [(name_more, command) for command in commands if (name_more := _KEYS_AFTER.get(type(command)))]
+    named = [
+        (name_more, command)
+        for command in commands
+        if (name_more := _KEYS_AFTER.get(type(command)))
+        and not (type(command) is c.Append and command.is_plain)
+    ]
     if not named:
         return None
     more = Keys()

@@ -39,8 +39,7 @@ def keys_of_append(keys: Keys, command: Append) -> None:
 
 def keys_after_append(state: State, command: Append, more: Keys) -> None:
     """Of an EDIT of a stream, the stream's end."""
-    if not command.is_plain:
-        keys_of_edited(state, command.payload, more)
+    keys_of_edited(state, command.payload, more)
 
 
 def append(state: State, command: Append) -> Appended:
